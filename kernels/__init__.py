@@ -1,0 +1,117 @@
+"""Hand-written matrix products, one file per kernel, all behind one contract.
+
+>>> import kernels
+>>> c = kernels.get("cpu-numba-tiled").matmul(a, b)
+
+`get` imports only the kernel asked for; this file imports no backend, so names and help texts cost nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kernels.ladder import ALIASES, LADDER, KernelSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+__all__ = ["Kernel", "KernelUnavailable", "UnknownKernel", "available", "get", "names", "resolve", "unavailable"]
+
+
+class UnknownKernel(ValueError):  # noqa: N818 - reads as what happened
+    """No kernel and no alias has this name."""
+
+
+class KernelUnavailable(RuntimeError):  # noqa: N818
+    """The kernel exists but cannot run on this machine; the message says why and what can."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel of the ladder, ready to run."""
+
+    spec: KernelSpec
+    product: Callable[[NDArray, NDArray, NDArray], None]
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    def matmul(self, a: NDArray, b: NDArray, out: NDArray | None = None) -> NDArray:
+        """C = A·B in float32.
+
+        a: (M,K), b: (K,N), any M, N, K >= 0, C order or a transposed view of it (other strides are copied first).
+        out: (M,N), written and returned; must not overlap a or b. Without it C is allocated.
+        Raises TypeError for anything but float32 arrays, ValueError for shapes that do not fit (both are shown).
+        """
+        from kernels import contract
+
+        return contract.run(self.product, a, b, out)
+
+
+def names() -> list[str]:
+    """Names of all kernels, in the ladder's order."""
+    return [spec.name for spec in LADDER]
+
+
+def unavailable(name: str) -> str | None:
+    """Why the kernel cannot run here, or None when it can."""
+    spec = next(spec for spec in LADDER if spec.name == name)
+    for need in spec.requires:
+        if need == "nvidia-gpu":
+            from kernels.measure.machine import why_no_gpu
+
+            if reason := why_no_gpu():
+                return reason
+        elif importlib.util.find_spec(need) is None:
+            return f"the Python package {need} is not installed"
+    return None
+
+
+def available() -> dict[str, str | None]:
+    """Every kernel's name, with None where it can run here and the reason where it cannot."""
+    return {name: unavailable(name) for name in names()}
+
+
+def resolve(name: str) -> str:
+    """The kernel that a name or an alias stands for on this machine.
+
+    Raises UnknownKernel (with the nearest names) or KernelUnavailable (with the reason and what to use instead).
+    """
+    if name in ALIASES:
+        return _first_available(name)
+    if name not in names():
+        close = difflib.get_close_matches(name, [*names(), *ALIASES], n=2, cutoff=0.4)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"the kernels are {', '.join(names())}"
+        raise UnknownKernel(f"no kernel is called '{name}': {hint}")
+    if reason := unavailable(name):
+        raise KernelUnavailable(f"{name} cannot run here: {reason}; use --kernel {resolve('auto')} instead")
+    return name
+
+
+def _first_available(alias: str) -> str:
+    reasons = []
+    for candidate in ALIASES[alias]:
+        reason = unavailable(candidate)
+        if reason is None:
+            return candidate
+        reasons.append(f"{candidate}: {reason}")
+    if alias == "cuda":
+        from kernels.measure.machine import why_no_gpu
+
+        why = why_no_gpu() or "; ".join(reasons) or "the ladder has no hand-written CUDA kernel yet"
+        raise KernelUnavailable(f"no CUDA kernel can run here: {why}; use --kernel numba instead")
+    raise KernelUnavailable(f"nothing behind '{alias}' can run here: {'; '.join(reasons)}; use --kernel cpu-blas")
+
+
+def get(name: str) -> Kernel:
+    """The kernel of this name or alias, imported and ready. Raises as `resolve` does."""
+    name = resolve(name)
+    spec = next(spec for spec in LADDER if spec.name == name)
+    return Kernel(spec, importlib.import_module(spec.module).product)

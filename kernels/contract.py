@@ -1,0 +1,144 @@
+"""What every kernel promises: its arguments, and how far its result may be from the exact product.
+
+Correct means |C − C₆₄| ≤ γ_K·(|A|·|B|) in every component, γ_K = K·u/(1 − K·u), u = 2⁻²⁴, where C₆₄ is the product in
+float64 (Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., §3.5). The bound holds for every order of
+summation, with or without fused multiply-add, so no tolerance is tuned to a kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["UNIT_ROUNDOFF", "Reference", "VerificationError", "gamma", "run"]
+
+UNIT_ROUNDOFF = 2.0**-24
+_SMALLEST = 2.0**-149  # Higham's bound leaves underflow aside; each product and sum may lose this much to it
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+class VerificationError(AssertionError):
+    """A kernel's result is outside the error bound."""
+
+
+def gamma(k: int) -> float:
+    """γ_k, the relative error bound of a sum of k products in float32 (Higham, lemma 3.1).
+
+    Raises ValueError when k·u ≥ 1, where the bound says nothing.
+    """
+    if k * UNIT_ROUNDOFF >= 1:
+        raise ValueError(f"no error bound exists for sums of {k} float32 products")
+    return k * UNIT_ROUNDOFF / (1 - k * UNIT_ROUNDOFF)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The product in float64, (M,N), with |A|·|B| and γ_K: computed once, checked against many kernels."""
+
+    exact: NDArray[np.float64]
+    magnitude: NDArray[np.float64]
+    gamma: float
+    k: int
+
+    @classmethod
+    def of(cls, a: NDArray, b: NDArray) -> Reference:
+        """Reference for a (M,K) · b (K,N); uses 16 bytes per c(i,j)."""
+        a64, b64 = a.astype(np.float64), b.astype(np.float64)
+        k = a.shape[1]
+        with np.errstate(invalid="ignore", over="ignore"):
+            return cls(a64 @ b64, np.abs(a64) @ np.abs(b64), gamma(k), k)
+
+    def error(self, c: NDArray) -> float:
+        """Largest error in units of the bound: 1 is the bound, 0 is exact, inf is a NaN or Inf out of place.
+
+        Where the float64 product is NaN or infinite, c must be the same. Where float64 is finite but a partial sum
+        could overflow float32, an infinite or NaN c is right too.
+        """
+        if c.shape != self.exact.shape:
+            raise ValueError(f"expected a product of shape {self.exact.shape}, got {c.shape}")
+        if c.size == 0:
+            return 0.0
+        bound = self.gamma * self.magnitude + self.k * _SMALLEST
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+            ratio = np.abs(c - self.exact) / np.where(bound == 0, _SMALLEST, bound)
+            same = (c == self.exact) | (np.isnan(c) & np.isnan(self.exact))
+            may_overflow = np.isfinite(self.exact) & (self.magnitude * (1 + self.gamma) > _LARGEST)
+        ratio[same | (may_overflow & ~np.isfinite(c))] = 0.0
+        ratio[np.isnan(ratio)] = np.inf
+        return float(ratio.max())
+
+    def check(self, c: NDArray, name: str) -> float:
+        """`error(c)`, or VerificationError that names the kernel and the worst c(i,j)."""
+        error = self.error(c)
+        if error > 1:
+            with np.errstate(invalid="ignore"):
+                distance = np.nan_to_num(np.abs(c - self.exact), nan=np.inf)
+            i, j = np.unravel_index(int(distance.argmax()), distance.shape)
+            raise VerificationError(
+                f"{name} is wrong: error {error:.3g} times the bound; c({i},{j}) = {c[i, j]}, "
+                f"float64 gives {self.exact[i, j]}"
+            )
+        return error
+
+
+def run(
+    product: Callable[[NDArray, NDArray, NDArray], None], a: NDArray, b: NDArray, out: NDArray | None
+) -> NDArray:
+    """Check the arguments, then let ``product(a, b, c)`` fill c.
+
+    A product is only ever given a and b in C order or transposed C order, a C-ordered c that overlaps neither, and
+    M, N, K ≥ 1. A transposed out is computed as Cᵀ = Bᵀ·Aᵀ; an out with other strides is computed beside and copied.
+    """
+    _check_operand("a", a)
+    _check_operand("b", b)
+    (m, k), (k_b, n) = a.shape, b.shape
+    if k != k_b:
+        raise ValueError(f"shapes do not fit: a {a.shape} has {k} columns, b {b.shape} has {k_b} rows")
+    if out is None:
+        out = np.empty((m, n), np.float32)
+    else:
+        _check_out(out, a, b)
+    if m == 0 or n == 0:
+        return out
+    if k == 0:
+        out[...] = 0
+        return out
+    a, b = _ordered(a), _ordered(b)
+    if out.flags.c_contiguous:
+        product(a, b, out)
+    elif out.flags.f_contiguous:
+        product(b.T, a.T, out.T)
+    else:
+        beside = np.empty((m, n), np.float32)
+        product(a, b, beside)
+        out[...] = beside
+    return out
+
+
+def _check_operand(name: str, x: NDArray) -> None:
+    if not isinstance(x, np.ndarray):
+        raise TypeError(f"{name} must be a NumPy array of float32, not {type(x).__name__}")
+    if x.dtype != np.float32:
+        raise TypeError(f"{name} must be float32, not {x.dtype}; convert it with {name}.astype(numpy.float32)")
+    if x.ndim != 2:
+        raise ValueError(f"{name} must have 2 dimensions, not {x.ndim} (shape {x.shape})")
+
+
+def _check_out(out: NDArray, a: NDArray, b: NDArray) -> None:
+    _check_operand("out", out)
+    expected = (a.shape[0], b.shape[1])
+    if out.shape != expected:
+        raise ValueError(f"out has shape {out.shape}, but a {a.shape} · b {b.shape} needs {expected}")
+    if not out.flags.writeable:
+        raise ValueError("out is read-only")
+    # bounds are compared first: the exact answer costs more than a small product
+    for name, x in (("a", a), ("b", b)):
+        if np.may_share_memory(out, x) and np.shares_memory(out, x):
+            raise ValueError(f"out overlaps {name}: C would overwrite numbers still to be read")
+
+
+def _ordered(x: NDArray) -> NDArray:
+    return x if x.flags.c_contiguous or x.flags.f_contiguous else np.ascontiguousarray(x)

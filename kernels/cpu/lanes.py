@@ -1,0 +1,127 @@
+"""Vector registers for Numba: a register tile as a value, and the instructions that fill, use and store it.
+
+Numba has no word for "these 16 numbers are one register". This file adds one, a `Tile` of rows x vectors registers of
+`lanes` float32 numbers, and the operations on it. Each becomes a few LLVM vector instructions, which LLVM maps to
+whatever the processor has: 16 lanes are one AVX-512 register, two AVX2 registers or four of ARM's NEON.
+
+A tile is a plain value inside a compiled function. It never exists in memory: LLVM gives every element a register of
+its own, as long as the tile, one row of vectors and one broadcast number fit the register file.
+
+The operations do not check bounds. Offsets and strides count float32 numbers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import llvmlite.binding
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.datamodel import models
+from numba.extending import intrinsic, register_model
+
+__all__ = ["LANES", "REGISTERS", "add_outer", "store", "zeros"]
+
+_FEATURES = llvmlite.binding.get_host_cpu_features()
+
+# lanes of the widest float32 vector register, and how many such registers there are
+LANES, REGISTERS = (
+    (16, 32) if _FEATURES.get("avx512f") else (8, 16) if _FEATURES.get("avx2") else (4, 32 if _FEATURES.get("neon") else 16)
+)
+
+
+class Tile(types.Type):  # type: ignore[misc]
+    """Numba's type of a register tile."""
+
+    def __init__(self, rows: int, vectors: int, lanes: int) -> None:
+        self.rows, self.vectors, self.lanes = rows, vectors, lanes
+        super().__init__(name=f"Tile({rows}, {vectors}, {lanes})")
+
+    @property
+    def vector(self) -> ir.VectorType:
+        return ir.VectorType(ir.FloatType(), self.lanes)
+
+
+@register_model(Tile)
+class _TileModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, tile: Tile) -> None:
+        super().__init__(manager, tile, ir.ArrayType(tile.vector, tile.rows * tile.vectors))
+
+
+@intrinsic(prefer_literal=True)
+def zeros(typing: Any, rows: Any, vectors: Any, lanes: Any) -> Any:
+    """``zeros(rows, vectors, lanes)``: a tile of zeros; the three numbers are constants of the program."""
+    tile = Tile(rows.literal_value, vectors.literal_value, lanes.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return ir.Constant(context.get_value_type(tile), None)
+
+    return tile(rows, vectors, lanes), generate
+
+
+@intrinsic
+def add_outer(typing: Any, tile: Any, a: Any, a_offset: Any, b: Any, b_offset: Any) -> Any:
+    """``tile = add_outer(tile, a, a_offset, b, b_offset)``: one step of k.
+
+    Adds the outer product of the next `rows` numbers of a and the next `vectors` vectors of b: loads the vectors of b,
+    copies each number of a to all lanes, and issues rows x vectors fused multiply-adds, none of which waits for another.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        value, a, a_offset, b, b_offset = arguments
+        vector = tile.vector
+        fma = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{tile.lanes}f32"
+        )
+        a_data = _pointer(context, builder, signature.args[1], a, a_offset)
+        b_data = _pointer(context, builder, signature.args[3], b, b_offset)
+        b_vectors = [_load(builder, vector, _step(builder, b_data, v * tile.lanes)) for v in range(tile.vectors)]
+        for r in range(tile.rows):
+            a_lanes = _broadcast(builder, vector, builder.load(_step(builder, a_data, r)))
+            for v, b_vector in enumerate(b_vectors):
+                index = r * tile.vectors + v
+                total = builder.call(fma, [a_lanes, b_vector, builder.extract_value(value, index)])
+                value = builder.insert_value(value, total, index)
+        return value
+
+    return tile(tile, a, types.intp, b, types.intp), generate
+
+
+@intrinsic
+def store(typing: Any, tile: Any, c: Any, offset: Any, stride: Any) -> Any:
+    """``store(tile, c, offset, stride)``: write row r of the tile to c from offset + r·stride on."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        value, c, offset, stride = arguments
+        c_data = _pointer(context, builder, signature.args[1], c, offset)
+        for r in range(tile.rows):
+            row = builder.gep(c_data, [builder.mul(stride, ir.Constant(stride.type, r))])
+            for v in range(tile.vectors):
+                target = _step(builder, row, v * tile.lanes)
+                target = builder.bitcast(target, tile.vector.as_pointer())
+                builder.store(builder.extract_value(value, r * tile.vectors + v), target, align=4)
+        return context.get_dummy_value()
+
+    return types.none(tile, c, types.intp, types.intp), generate
+
+
+def _pointer(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> Any:
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.gep(data, [offset])
+
+
+def _step(builder: Any, pointer: Any, count: int) -> Any:
+    return builder.gep(pointer, [ir.Constant(ir.IntType(64), count)])
+
+
+def _load(builder: Any, vector: ir.VectorType, pointer: Any) -> Any:
+    # align=4: right for any address, and as fast as an aligned load where the address is aligned
+    return builder.load(builder.bitcast(pointer, vector.as_pointer()), align=4)
+
+
+def _broadcast(builder: Any, vector: ir.VectorType, number: Any) -> Any:
+    undefined = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0))
+    all_zero = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), None)
+    return builder.shuffle_vector(first, undefined, all_zero)

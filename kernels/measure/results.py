@@ -1,0 +1,198 @@
+"""Result files: what was run, on what, and every raw time, as JSON with a schema version.
+
+Rates and ratios are computed when a file is read, so a file can never contradict itself.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from kernels.measure import machine
+from kernels.measure.ceilings import Ceilings
+from kernels.measure.files import write_atomically
+from kernels.measure.timing import Spread, spread
+
+__all__ = [
+    "SCHEMA",
+    "Git",
+    "MatmulPoint",
+    "Results",
+    "ResultsError",
+    "TrainingPoint",
+    "TranscriptLine",
+    "command_line",
+    "new",
+    "read",
+    "write",
+]
+
+SCHEMA = 1
+_INTERVAL = tuple[float, float]
+
+
+class ResultsError(ValueError):
+    """A result file cannot be used; the message names the file and says why."""
+
+
+class Git(msgspec.Struct, frozen=True):
+    """The source the figures come from; dirty when it had changes that no commit holds."""
+
+    revision: str
+    dirty: bool
+
+
+class MatmulPoint(msgspec.Struct, frozen=True, tag="matmul"):
+    """One kernel at one shape (M,K)·(K,N). Times are seconds per call.
+
+    status skipped or failed: `reason` says why, and there are no samples. error: worst c(i,j) in units of the bound.
+    first_call: seconds of the verified first call, which compiles or loads compiled code.
+    """
+
+    kernel: str
+    m: int
+    k: int
+    n: int
+    threads: int
+    status: Literal["ok", "skipped", "failed"]
+    reason: str | None = None
+    samples: list[float] = []
+    first_call: float | None = None
+    error: float | None = None
+
+    @property
+    def flops(self) -> int:
+        return 2 * self.m * self.k * self.n
+
+    @property
+    def seconds(self) -> Spread:
+        """Quartiles of the time of a call."""
+        return spread(self.samples)
+
+    @property
+    def rate(self) -> Spread:
+        """Quartiles of FLOP/s."""
+        return spread([self.flops / sample for sample in self.samples])
+
+
+class TranscriptLine(msgspec.Struct, frozen=True):
+    """Loss and accuracy on a training batch after the update of this step."""
+
+    step: int
+    loss: float
+    accuracy: float
+
+
+class TrainingPoint(msgspec.Struct, frozen=True, tag="training"):
+    """One training run; real, user and sys are seconds of the whole process, as the shell's `time` reports them."""
+
+    kernel: str
+    cell: str
+    optimizer: str
+    steps: int
+    first_step: int
+    batch_size: int
+    hidden: int
+    learning_rate: float
+    seed: int
+    threads: int
+    verified_data: bool
+    transcript: list[TranscriptLine]
+    accuracy_first_128: float
+    correct: int
+    images: int
+    interval: _INTERVAL
+    training_seconds: float
+    real: float
+    user: float
+    sys: float
+
+    @property
+    def accuracy(self) -> float:
+        """Share of all test images that are recognised."""
+        return self.correct / self.images
+
+
+class Results(msgspec.Struct, frozen=True):
+    """One result file."""
+
+    schema: int
+    command: str
+    created: str
+    git: Git | None
+    machine: machine.Machine
+    software: dict[str, str]
+    ceilings: Ceilings | None
+    points: list[MatmulPoint | TrainingPoint]
+
+
+def new(
+    module: str, arguments: list[str], points: list[MatmulPoint | TrainingPoint], ceilings: Ceilings | None
+) -> Results:
+    """Results of this process, on this machine, from this source."""
+    return Results(
+        schema=SCHEMA,
+        command=command_line(module, arguments),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        git=_git(),
+        machine=machine.describe(),
+        software=machine.software(),
+        ceilings=ceilings,
+        points=points,
+    )
+
+
+def command_line(module: str, arguments: list[str]) -> str:
+    """The command as one types it."""
+    return " ".join(["python", "-m", module, *(shlex.quote(argument) for argument in arguments)])
+
+
+def write(path: Path, results: Results) -> None:
+    """Write atomically. Raises OSError."""
+    text = msgspec.json.format(msgspec.json.encode(results), indent=1)
+    write_atomically(path, lambda file: file.write(text + b"\n"))
+
+
+def read(path: Path) -> Results:
+    """Read and check a result file. Raises ResultsError that says what is wrong with it."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ResultsError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        version = msgspec.json.decode(raw, type=_Version).schema
+    except msgspec.DecodeError as error:
+        raise ResultsError(f"{path} is not a result file, or is cut short: {error}") from error
+    if version != SCHEMA:
+        raise ResultsError(f"{path} has schema version {version}; this program reads version {SCHEMA}")
+    try:
+        return msgspec.json.decode(raw, type=Results)
+    except msgspec.DecodeError as error:
+        raise ResultsError(f"{path} is not a whole result file: {error}") from error
+
+
+class _Version(msgspec.Struct):
+    schema: int
+
+
+def _git() -> Git | None:
+    folder = Path(__file__).resolve().parents[2]
+    if not (folder / ".git").exists():
+        return None
+    try:
+        revision = _git_says(folder, "rev-parse", "HEAD")
+        return Git(revision, dirty=bool(_git_says(folder, "status", "--porcelain", "--untracked-files=no")))
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"note: the result file will not name a git revision ({error})", file=sys.stderr)
+        return None
+
+
+def _git_says(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

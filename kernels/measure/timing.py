@@ -1,0 +1,85 @@
+"""Timing that can be believed: warm up, at least seven samples, median and interquartile range.
+
+Means are pulled up by every interruption; medians are not. Two things are compared only within one run and in turns,
+because a machine's speed drifts.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+__all__ = ["MIN_SAMPLES", "Spread", "alternate", "first_call", "repeat", "spread"]
+
+MIN_SAMPLES = 7
+MAX_SAMPLES = 101
+_SHORTEST = 1e-3  # seconds: a sample is made of as many calls as take this long
+_SETTLE = 0.05  # seconds: thread pools of different libraries spin for a while after their last call
+
+
+class Spread(tuple[float, float, float]):
+    """(first quartile, median, third quartile) of a set of samples."""
+
+    __slots__ = ()
+
+    @property
+    def median(self) -> float:
+        return self[1]
+
+    @property
+    def half_range(self) -> float:
+        """Half of the interquartile range."""
+        return (self[2] - self[0]) / 2
+
+
+def spread(samples: Sequence[float]) -> Spread:
+    """Quartiles of the samples, in the samples' unit."""
+    low, median, high = (float(q) for q in np.percentile(samples, [25, 50, 75]))
+    return Spread((low, median, high))
+
+
+def first_call(call: Callable[[], object]) -> float:
+    """Seconds of one call: the first one compiles, or loads compiled code, besides its work."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def repeat(call: Callable[[], object], min_time: float = 0.2, estimate: float | None = None) -> list[float]:
+    """Seconds per call: at least MIN_SAMPLES samples and at least min_time seconds in all.
+
+    estimate: seconds one call is known to take; without it the first, uncounted call tells.
+    """
+    if estimate is None:
+        estimate = first_call(call)
+    calls = max(1, math.ceil(_SHORTEST / max(estimate, 1e-9)))
+    samples: list[float] = []
+    begin = time.perf_counter()
+    while len(samples) < MAX_SAMPLES and (
+        len(samples) < MIN_SAMPLES or time.perf_counter() - begin < min_time
+    ):
+        start = time.perf_counter()
+        for _ in range(calls):
+            call()
+        samples.append((time.perf_counter() - start) / calls)
+    return samples
+
+
+def alternate(calls: Mapping[str, Callable[[], object]], rounds: int = 5) -> dict[str, list[float]]:
+    """Seconds per call of several contestants in turns, `rounds` turns each of MIN_SAMPLES counted calls.
+
+    Each turn begins with uncounted calls, until the thread pool of the contestant before has gone to sleep.
+    """
+    samples: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            while True:
+                call()
+                if time.perf_counter() - start > _SETTLE:
+                    break
+            samples[name] += [first_call(call) for _ in range(MIN_SAMPLES)]
+    return samples

@@ -1,0 +1,35 @@
+"""How many threads the kernels may use: one setting for Numba and for the BLAS below NumPy."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+__all__ = ["cores", "set_threads"]
+
+
+def cores() -> int:
+    """Cores this process may run on: fewer than the machine has, in a container or under taskset."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def set_threads(threads: int) -> None:
+    """Let every kernel use this many threads from now on; more than there are cores is allowed, and they wait.
+
+    Raises ValueError for less than 1, or for more than Numba's thread pool holds once it is started.
+    """
+    if threads < 1:
+        raise ValueError(f"threads must be at least 1, not {threads}")
+    if "numba" not in sys.modules:
+        # Numba sizes its pool once, when it is imported
+        os.environ["NUMBA_NUM_THREADS"] = str(max(threads, cores()))
+    import numba
+    from threadpoolctl import threadpool_limits
+
+    most = numba.config.NUMBA_NUM_THREADS
+    if threads > most:
+        raise ValueError(f"this process has started a pool of {most} threads; {threads} need a new process")
+    numba.set_num_threads(threads)
+    threadpool_limits(limits=threads)

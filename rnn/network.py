@@ -1,0 +1,100 @@
+"""The published network: one recurrent layer over 28 steps, its last hidden state, a linear layer, softmax cross-entropy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnn.cells import CELLS, LSTM, Elman, Matmul
+from rnn.data import CLASSES, PIXELS
+
+__all__ = ["Network", "Weights", "initial_weights"]
+
+Weights = dict[str, NDArray]
+_WEIGHTS = 0  # keeps the random numbers of the weights apart from those of shuffling
+
+
+def initial_weights(cell: str, hidden: int, seed: int) -> Weights:
+    """The weights before training, float32, as the published program draws them.
+
+    cell_weight (28+H, gates·H): Glorot uniform, ±√(6 / (rows + columns)) (Glorot & Bengio 2010, eq. 16); cell_bias: 0.
+    output_weight (H,10) and output_bias (10,): N(0,1).
+    """
+    random = np.random.default_rng([seed, _WEIGHTS])
+    rows, columns = PIXELS + hidden, CELLS[cell].gates * hidden
+    limit = np.sqrt(6 / (rows + columns))
+    return {
+        "cell_weight": random.uniform(-limit, limit, (rows, columns)).astype(np.float32),
+        "cell_bias": np.zeros(columns, np.float32),
+        "output_weight": random.standard_normal((hidden, CLASSES), np.float32),
+        "output_bias": random.standard_normal(CLASSES, np.float32),
+    }
+
+
+@dataclass
+class Network:
+    """The network's mathematics around a cell; every matrix product goes through `matmul`.
+
+    The weights belong to the caller. Runs in the dtype of the weights it is given.
+    """
+
+    cell: str
+    matmul: Matmul
+    _cells: dict[tuple[object, ...], LSTM | Elman] = field(default_factory=dict)
+
+    def logits(self, weights: Mapping[str, NDArray], x: NDArray) -> NDArray:
+        """Scores (N,10) of images x (T,N,28)."""
+        h = self._cell(weights, x).forward(x, weights["cell_weight"], weights["cell_bias"], self.matmul)
+        return self._output(weights, h)
+
+    def loss_and_gradients(
+        self, weights: Mapping[str, NDArray], x: NDArray, labels: NDArray
+    ) -> tuple[float, Weights]:
+        """Mean cross-entropy of images x (T,N,28) with labels (N,), and its gradient by every weight.
+
+        The gradients are valid until the next call.
+        """
+        cell = self._cell(weights, x)
+        h = cell.forward(x, weights["cell_weight"], weights["cell_bias"], self.matmul)
+        loss, dlogits = softmax_cross_entropy(self._output(weights, h), labels)
+        doutput, dh = np.empty_like(weights["output_weight"]), np.empty_like(h)
+        self.matmul(h.T, dlogits, doutput)
+        self.matmul(dlogits, weights["output_weight"].T, dh)
+        dweight, dbias = cell.backward(dh, weights["cell_weight"], self.matmul)
+        return loss, {
+            "cell_weight": dweight,
+            "cell_bias": dbias,
+            "output_weight": doutput,
+            "output_bias": dlogits.sum(0),
+        }
+
+    def _output(self, weights: Mapping[str, NDArray], h: NDArray) -> NDArray:
+        logits = np.empty((len(h), len(weights["output_bias"])), h.dtype)
+        self.matmul(h, weights["output_weight"], logits)
+        logits += weights["output_bias"]
+        return logits
+
+    def _cell(self, weights: Mapping[str, NDArray], x: NDArray) -> LSTM | Elman:
+        steps, batch, inputs = x.shape
+        dtype = weights["cell_weight"].dtype.type
+        hidden = len(weights["output_weight"])
+        key = (steps, batch, inputs, hidden, dtype)
+        if key not in self._cells:
+            self._cells[key] = CELLS[self.cell](steps, batch, inputs, hidden, dtype)
+        return self._cells[key]
+
+
+def softmax_cross_entropy(logits: NDArray, labels: NDArray) -> tuple[float, NDArray]:
+    """Mean of −log softmax(logits)[label] and its gradient (N,10): (softmax − one-hot) / N."""
+    shifted = logits - logits.max(1, keepdims=True)  # the largest exponent is 0: nothing overflows
+    exponentials = np.exp(shifted)
+    sums = exponentials.sum(1, keepdims=True)
+    rows = np.arange(len(labels))
+    loss = float((np.log(sums[:, 0]) - shifted[rows, labels]).mean(dtype=np.float64))
+    gradient = exponentials / sums
+    gradient[rows, labels] -= 1
+    gradient /= gradient.dtype.type(len(labels))
+    return loss, gradient
