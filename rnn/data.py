@@ -45,12 +45,16 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training and test data, where they came from, and whether they are the published MNIST files."""
+    """Training and test data, where they came from, and whether they are the published MNIST files.
+
+    digest: sha256 that tells two data sets apart.
+    """
 
     train: Split
     test: Split
     source: str
     verified: bool
+    digest: str
 
 
 def load(directory: Path | None = None) -> Dataset:
@@ -117,18 +121,18 @@ def _read_directory(directory: Path, source: str, *, must_be_mnist: bool) -> Dat
     if missing:
         raise DataError(f"{directory} holds no idx file named {' or '.join(missing)}… (raw or .gz)")
     arrays: dict[str, NDArray[np.uint8]] = {}
-    verified = True
+    digests = []
     for name, digest in SHA256.items():
         path = _find(directory, name)
         assert path is not None
         content = _content(path)
         arrays[name] = _decode(content, path, _DIMENSIONS[name.partition("-")[2]])
-        if _sha256(content) != digest:
-            verified = False
-            if must_be_mnist:
-                raise DataError(f"{path} is damaged: its sha256 is not that of MNIST's {name}; delete or replace it")
+        digests.append(_sha256(content))
+        if must_be_mnist and digests[-1] != digest:
+            raise DataError(f"{path} is damaged: its sha256 is not that of MNIST's {name}; delete or replace it")
     splits = [_split(arrays[f"{part}-images"], arrays[f"{part}-labels"], directory, part) for part in ("train", "t10k")]
-    return Dataset(*splits, source=source, verified=verified)
+    verified = digests == list(SHA256.values())
+    return Dataset(*splits, source=source, verified=verified, digest=_sha256("".join(digests).encode()))
 
 
 def _find(directory: Path, name: str) -> Path | None:

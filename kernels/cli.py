@@ -1,0 +1,166 @@
+"""What every command shares: exit codes, the error line, argument types and the common options."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import kernels
+from kernels.ladder import ALIASES
+from kernels.threads import cores, set_threads
+
+if TYPE_CHECKING:
+    from kernels.measure.results import Results
+
+__all__ = [
+    "ABSENT",
+    "CHECK_FAILED",
+    "INTERRUPTED",
+    "USAGE",
+    "CommandError",
+    "Parser",
+    "add_threads",
+    "at_least",
+    "errors_as_lines",
+    "get_kernel",
+    "kernel_help",
+    "positive",
+    "require_writable",
+    "share",
+    "use_threads",
+    "write_results",
+]
+
+CHECK_FAILED, USAGE, ABSENT, INTERRUPTED = 1, 2, 3, 130
+
+
+class CommandError(Exception):
+    """Ends a command with one line and an exit code, and no traceback."""
+
+    def __init__(self, message: str, code: int = USAGE) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with one-line errors and examples kept as they are written."""
+
+    def __init__(self, prog: str, description: str, examples: str) -> None:
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog=f"examples:\n{examples}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"error: {message} (see {self.prog} --help)\n")
+
+
+@contextmanager
+def errors_as_lines() -> Iterator[None]:
+    """Turn the errors a user can cause into one line on stderr and an exit code."""
+    try:
+        yield
+    except CommandError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.code)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # the reader of a pipe has left: there is nobody to tell
+        sys.stderr.close()
+        sys.exit(CHECK_FAILED)
+
+
+def get_kernel(name: str) -> kernels.Kernel:
+    """`kernels.get`, with the exit codes of a command."""
+    try:
+        return kernels.get(name)
+    except kernels.UnknownKernel as error:
+        raise CommandError(str(error)) from error
+    except kernels.KernelUnavailable as error:
+        raise CommandError(str(error), ABSENT) from error
+
+
+def kernel_help() -> str:
+    """What --kernel accepts."""
+    return f"{', '.join(kernels.names())}; or an alias: {', '.join(ALIASES)}"
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """The option --threads."""
+    parser.add_argument(
+        "--threads", type=at_least(1), default=cores(), metavar="N", help="CPU threads (default: all cores, here %(default)s)"
+    )
+
+
+def use_threads(threads: int) -> None:
+    """Set the number of threads, or end the command."""
+    try:
+        set_threads(threads)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+
+
+def at_least(least: int):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    """Argument type: a whole number, least or more."""
+
+    def whole(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be a whole number, not '{text}'") from None
+        if number < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}, not {number}")
+        return number
+
+    return whole
+
+
+def positive(text: str) -> float:
+    """Argument type: a number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, not '{text}'") from None
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
+    return number
+
+
+def share(text: str) -> float:
+    """Argument type: a number above 0, up to 1."""
+    number = positive(text)
+    if number > 1:
+        raise argparse.ArgumentTypeError(f"must be a share of 1, such as 0.85, not {text}")
+    return number
+
+
+def require_writable(path: Path | None) -> None:
+    """End the command now rather than lose its results later."""
+    from kernels.measure.files import check_writable
+
+    if path is not None:
+        try:
+            check_writable(path)
+        except OSError as error:
+            raise CommandError(str(error)) from error
+
+
+def write_results(path: Path, results: Results) -> None:
+    """Write a result file, or end the command."""
+    from kernels.measure.results import write
+
+    try:
+        write(path, results)
+    except OSError as error:
+        raise CommandError(f"cannot write {path}: {error.strerror}", CHECK_FAILED) from error
+    print(f"wrote {path}")

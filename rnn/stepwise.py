@@ -1,0 +1,43 @@
+"""The stepwise engine: one operation after another, each matrix product a call of the chosen kernel."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnn.cells import Matmul
+from rnn.network import Network, Weights, initial_weights, softmax_cross_entropy
+from rnn.optimizers import OPTIMIZERS
+from rnn.settings import Settings
+
+__all__ = ["Stepwise"]
+
+
+class Stepwise:
+    """Weights, optimizer and network of one run."""
+
+    def __init__(self, settings: Settings, matmul: Matmul) -> None:
+        self.weights: Weights = initial_weights(settings.cell, settings.hidden, settings.seed)
+        self._optimizer = OPTIMIZERS[settings.optimizer](settings.learning_rate, self.weights)
+        self._network = Network(settings.cell, matmul)
+
+    @property
+    def arrays(self) -> dict[str, NDArray]:
+        """Everything a checkpoint must keep, by name; changing an array changes the engine."""
+        return self.weights | self._optimizer.state
+
+    def train(self, x: NDArray, labels: NDArray) -> float:
+        """One step on a batch x (28,N,28), labels (N,); returns the loss before the update."""
+        loss, gradients = self._network.loss_and_gradients(self.weights, x, labels)
+        self._optimizer.update(self.weights, gradients)
+        return loss
+
+    def evaluate(self, x: NDArray, labels: NDArray) -> tuple[float, float]:
+        """Loss and accuracy on a batch, with the weights as they are."""
+        logits = self._network.logits(self.weights, x)
+        loss, _ = softmax_cross_entropy(logits, labels)
+        return loss, float((logits.argmax(1) == labels).mean(dtype=np.float32))
+
+    def predict(self, x: NDArray) -> NDArray[np.int64]:
+        """The digit (N,) recognised in each image of x (28,N,28)."""
+        return self._network.logits(self.weights, x).argmax(1)
