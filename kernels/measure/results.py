@@ -52,7 +52,8 @@ class MatmulPoint(msgspec.Struct, frozen=True, tag="matmul"):
     """One kernel at one shape (M,K)·(K,N). Times are seconds per call.
 
     status skipped or failed: `reason` says why, and there are no samples. error: worst c(i,j) in units of the bound.
-    first_call: seconds of the verified first call, which compiles or loads compiled code.
+    first_call: seconds of this kernel's very first call in the process, which compiles or loads compiled code.
+    layout: n for an operand in C order, t for a transposed view, a's first.
     """
 
     kernel: str
@@ -65,6 +66,16 @@ class MatmulPoint(msgspec.Struct, frozen=True, tag="matmul"):
     samples: list[float] = []
     first_call: float | None = None
     error: float | None = None
+    layout: Literal["nn", "nt", "tn", "tt"] = "nn"
+
+    @property
+    def shape(self) -> str:
+        """As the option --shapes takes it."""
+        return f"{self.m}x{self.k}x{self.n}" + ("" if self.layout == "nn" else f":{self.layout}")
+
+    @property
+    def square(self) -> bool:
+        return self.m == self.k == self.n and self.layout == "nn"
 
     @property
     def flops(self) -> int:

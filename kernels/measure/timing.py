@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-__all__ = ["MIN_SAMPLES", "Spread", "alternate", "first_call", "repeat", "spread"]
+__all__ = ["MIN_SAMPLES", "Spread", "alternate", "first_call", "ratio", "repeat", "settle", "spread"]
 
 MIN_SAMPLES = 7
 MAX_SAMPLES = 101
@@ -41,6 +41,12 @@ def spread(samples: Sequence[float]) -> Spread:
     return Spread((low, median, high))
 
 
+def ratio(slower: Sequence[float], faster: Sequence[float]) -> Spread:
+    """How many times faster: the ratio of medians, between the quartiles of the ratios of all pairs of samples."""
+    low, _, high = np.percentile(np.divide.outer(slower, faster), [25, 50, 75])
+    return Spread((float(low), float(np.median(slower) / np.median(faster)), float(high)))
+
+
 def first_call(call: Callable[[], object]) -> float:
     """Seconds of one call: the first one compiles, or loads compiled code, besides its work."""
     start = time.perf_counter()
@@ -48,14 +54,18 @@ def first_call(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def repeat(call: Callable[[], object], min_time: float = 0.2, estimate: float | None = None) -> list[float]:
-    """Seconds per call: at least MIN_SAMPLES samples and at least min_time seconds in all.
+def settle(call: Callable[[], object]) -> float:
+    """Call until thread pools of libraries used before have gone to sleep; seconds of the last call."""
+    start = time.perf_counter()
+    while True:
+        last = first_call(call)
+        if time.perf_counter() - start > _SETTLE:
+            return last
 
-    estimate: seconds one call is known to take; without it the first, uncounted call tells.
-    """
-    if estimate is None:
-        estimate = first_call(call)
-    calls = max(1, math.ceil(_SHORTEST / max(estimate, 1e-9)))
+
+def repeat(call: Callable[[], object], min_time: float = 0.2) -> list[float]:
+    """Seconds per call, after warming up: at least MIN_SAMPLES samples and at least min_time seconds in all."""
+    calls = max(1, math.ceil(_SHORTEST / max(settle(call), 1e-9)))
     samples: list[float] = []
     begin = time.perf_counter()
     while len(samples) < MAX_SAMPLES and (
@@ -76,10 +86,6 @@ def alternate(calls: Mapping[str, Callable[[], object]], rounds: int = 5) -> dic
     samples: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
-            start = time.perf_counter()
-            while True:
-                call()
-                if time.perf_counter() - start > _SETTLE:
-                    break
+            settle(call)
             samples[name] += [first_call(call) for _ in range(MIN_SAMPLES)]
     return samples

@@ -1,0 +1,60 @@
+"""What matmul_scaling prints: GFLOP/s by kernel and size, what was skipped, and one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from kernels.measure.results import MatmulPoint
+from kernels.measure.timing import ratio
+
+__all__ = ["summary", "tables"]
+
+
+def tables(points: Sequence[MatmulPoint]) -> None:
+    """Print one table of the squares and one of the other shapes."""
+    console = Console()
+    squares = [point for point in points if point.square]
+    others = [point for point in points if not point.square]
+    if squares:
+        console.print(_table("GFLOP/s (median) of NxN·NxN, by N", squares, lambda point: str(point.n)))
+    if others:
+        console.print(_table("GFLOP/s (median) of MxK·KxN; t: a transposed view", others, lambda point: point.shape))
+    for point in points:
+        if point.status != "ok":
+            print(f"{point.kernel} at {point.shape} {point.status}: {point.reason}")
+
+
+def _table(title: str, points: Sequence[MatmulPoint], column) -> Table:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    columns = list(dict.fromkeys(map(column, points)))
+    table = Table(title=title, title_justify="left")
+    table.add_column("kernel")
+    for name in columns:
+        table.add_column(name, justify="right")
+    for kernel in dict.fromkeys(point.kernel for point in points):
+        cells = {column(point): _cell(point) for point in points if point.kernel == kernel}
+        table.add_row(kernel, *(cells.get(name, "") for name in columns))
+    return table
+
+
+def _cell(point: MatmulPoint) -> str:
+    return f"{point.rate.median / 1e9:#.3g}".rstrip(".") if point.samples else point.status
+
+
+def summary(points: Iterable[MatmulPoint]) -> str | None:
+    """The fastest hand-written kernel against cpu-python (or the slowest) at the largest size both ran."""
+    squares = [point for point in points if point.square and point.samples and point.kernel != "cpu-blas"]
+    slow_name = "cpu-python" if any(point.kernel == "cpu-python" for point in squares) else None
+    for size in sorted({point.n for point in squares}, reverse=True):
+        here = sorted((point for point in squares if point.n == size), key=lambda point: point.seconds.median)
+        slow = next((point for point in here if point.kernel == slow_name), None if slow_name else here[-1])
+        if slow is not None and here[0] is not slow:
+            times = ratio(slow.samples, here[0].samples)
+            digits = ",.0f" if times.median >= 100 else ",.1f"
+            return (
+                f"{here[0].kernel} is {times.median:{digits}} ± {times.half_range:{digits}} times faster "
+                f"than {slow.kernel} at {size}"
+            )
+    return None

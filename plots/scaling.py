@@ -1,0 +1,119 @@
+"""The figure of matmul_scaling: rate against size for each kernel, up to the machine's measured peak."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from kernels.measure.results import MatmulPoint, Results
+from plots.style import Theme, themed
+
+__all__ = ["draw"]
+
+_LABEL_GAP = 1.45  # factor between neighbouring labels on the logarithmic axis
+
+
+def draw(results: Results, theme: str = "light") -> Figure:
+    """GFLOP/s against N (both logarithmic), band = interquartile range; other shapes beside it as points."""
+    points = [point for point in results.points if isinstance(point, MatmulPoint) and point.samples]
+    squares = [point for point in points if point.square]
+    others = [point for point in points if not point.square]
+    with themed(theme) as colours:
+        figure = Figure(figsize=(10, 5.6), layout="constrained")
+        both = bool(squares and others)
+        panels = figure.subplots(1, 1 + both, sharey=True, width_ratios=(2.4, 1) if both else (1,), squeeze=False)[0]
+        names = list(dict.fromkeys(point.kernel for point in points))
+        colour = {name: _colour(name, index, colours) for index, name in enumerate(names)}
+        if squares:
+            _lines(panels[0], squares, colour)
+        if others:
+            _shapes(panels[-1], others, colour, label=not squares)
+        for panel in panels:
+            _limits(panel, points, results, colours)
+        panels[0].set_ylabel("GFLOP/s")
+        figure.suptitle("C = A·B, one kernel after another", x=0.01, ha="left", fontsize=15, fontweight="bold")
+        machine = results.machine
+        threads = max((point.threads for point in points), default=machine.threads)
+        figure.supxlabel(
+            f"{machine.cpu}, {machine.cores} cores, {threads} threads, float32 from N(0,1); "
+            "line = median, band = interquartile range",
+            x=0.01, ha="left", fontsize=9,
+        )  # fmt: skip
+    return figure
+
+
+def _colour(name: str, index: int, colours: Theme) -> str:
+    return colours.ink if name == "cpu-blas" else colours.series[index % len(colours.series)]
+
+
+def _lines(panel: Axes, points: Sequence[MatmulPoint], colour: dict[str, str]) -> None:
+    ends: dict[str, tuple[float, float]] = {}
+    for name in colour:
+        own = sorted((point for point in points if point.kernel == name), key=lambda point: point.n)
+        if not own:
+            continue
+        sizes = [point.n for point in own]
+        low, median, high = (np.array([point.rate[q] for point in own]) / 1e9 for q in range(3))
+        style = "--" if name == "cpu-blas" else "-"
+        panel.plot(sizes, median, style, marker="o", markersize=4, color=colour[name], linewidth=2)
+        panel.fill_between(sizes, low, high, color=colour[name], alpha=0.25, linewidth=0)
+        ends[name] = (sizes[-1], float(median[-1]))
+    panel.set_xscale("log", base=2)
+    panel.set_xlabel("N, for NxN·NxN")
+    ticks = sorted({point.n for point in points})
+    panel.set_xticks(ticks, [str(tick) for tick in ticks])
+    panel.xaxis.set_minor_locator(NullLocator())
+    right = max(x for x, _ in ends.values())
+    panel.set_xlim(min(ticks) * 0.85, right * 5.5)
+    heights = _spread({name: y for name, (_, y) in ends.items()})
+    for name, (x, y) in ends.items():
+        panel.annotate(
+            name, (x, y), (right * 1.25, heights[name]), color=colour[name], va="center", fontsize=10,
+            arrowprops={"arrowstyle": "-", "color": colour[name], "alpha": 0.4, "linewidth": 0.8},
+        )  # fmt: skip
+
+
+def _spread(heights: dict[str, float]) -> dict[str, float]:
+    """Push labels apart on the logarithmic axis, downwards from the highest."""
+    placed: dict[str, float] = {}
+    above = np.inf
+    for name, height in sorted(heights.items(), key=lambda item: -item[1]):
+        above = placed[name] = min(height, above / _LABEL_GAP)
+    return placed
+
+
+def _shapes(panel: Axes, points: Sequence[MatmulPoint], colour: dict[str, str], *, label: bool) -> None:
+    shapes = list(dict.fromkeys(point.shape for point in points))
+    for name in colour:
+        own = [point for point in points if point.kernel == name]
+        at = [shapes.index(point.shape) for point in own]
+        rates = np.array([[rate / 1e9 for rate in point.rate] for point in own]).reshape(-1, 3).T
+        low, median, high = rates
+        panel.errorbar(
+            at, median, yerr=(median - low, high - median), fmt="D" if name == "cpu-blas" else "o", markersize=6,
+            color=colour[name], label=name,
+        )  # fmt: skip
+    panel.set_xticks(range(len(shapes)), [shape.replace(":", "\n") for shape in shapes], fontsize=9)
+    panel.set_xlim(-0.5, len(shapes) - 0.5)
+    panel.set_xlabel("MxKxN of the network; t: transposed")
+    if label:
+        panel.legend(frameon=False, fontsize=9)
+
+
+def _limits(panel: Axes, points: Sequence[MatmulPoint], results: Results, colours: Theme) -> None:
+    panel.set_yscale("log")
+    panel.grid(True, which="major", axis="both", linewidth=0.6)
+    panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    slowest = min((point.rate[0] for point in points), default=1e9) / 1e9
+    fastest = max((point.rate[2] for point in points), default=1e9) / 1e9
+    top = results.ceilings.peak_flops / 1e9 if results.ceilings else fastest
+    panel.set_ylim(slowest / 1.6, max(top, fastest) * 1.6)
+    if results.ceilings:
+        panel.axhline(top, color=colours.ink, linewidth=1, linestyle=":")
+        panel.text(
+            0.01, top * 1.08, f"measured peak {top:.0f} GFLOP/s", transform=panel.get_yaxis_transform(), fontsize=9
+        )

@@ -1,0 +1,67 @@
+"""How every figure looks: light and dark, colours that colour-blind readers tell apart, files written whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from kernels.measure.files import write_atomically
+
+__all__ = ["THEMES", "Theme", "save", "themed"]
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of paper and ink, and the series' colours (Okabe & Ito 2008, their black left to the yardstick)."""
+
+    paper: str
+    ink: str
+    faint: str
+    series: tuple[str, ...]
+
+
+THEMES = {
+    "light": Theme(
+        "#ffffff", "#1f2328", "#d8dee4", ("#999999", "#cc79a7", "#d55e00", "#b58900", "#009e73", "#0072b2", "#56b4e9")
+    ),
+    "dark": Theme(
+        "#0d1117", "#e6edf3", "#30363d", ("#999999", "#cc79a7", "#e8722e", "#e6c229", "#1fbf92", "#3d9be0", "#8fd0f5")
+    ),
+}
+
+
+@contextmanager
+def themed(name: str) -> Iterator[Theme]:
+    """Draw inside this context."""
+    theme = THEMES[name]
+    settings = {
+        "figure.facecolor": theme.paper,
+        "axes.facecolor": theme.paper,
+        "savefig.facecolor": theme.paper,
+        "text.color": theme.ink,
+        "axes.labelcolor": theme.ink,
+        "axes.edgecolor": theme.ink,
+        "xtick.color": theme.ink,
+        "ytick.color": theme.ink,
+        "grid.color": theme.faint,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlelocation": "left",
+        "axes.titlesize": 13,
+        "font.size": 11,
+        "svg.hashsalt": "matmul-ladder",  # the same figure is the same file
+    }
+    with mpl.rc_context(settings):
+        yield theme
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the figure whole or not at all; the name's ending chooses the format. Raises OSError."""
+    kind = path.suffix[1:]
+    metadata = {"Date": None} if kind == "svg" else {"CreationDate": None} if kind == "pdf" else None
+    write_atomically(path, lambda file: figure.savefig(file, format=kind, dpi=144, metadata=metadata))
