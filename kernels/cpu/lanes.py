@@ -21,7 +21,7 @@ from numba.core import cgutils
 from numba.core.datamodel import models
 from numba.extending import intrinsic, register_model
 
-__all__ = ["LANES", "REGISTERS", "add_outer", "store", "zeros"]
+__all__ = ["LANES", "REGISTERS", "add_outer", "add_rows", "store", "transposed", "zeros"]
 
 _FEATURES = llvmlite.binding.get_host_cpu_features()
 
@@ -89,21 +89,74 @@ def add_outer(typing: Any, tile: Any, a: Any, a_offset: Any, b: Any, b_offset: A
 
 
 @intrinsic
+def add_rows(typing: Any, tile: Any, c: Any, offset: Any, stride: Any) -> Any:
+    """``tile = add_rows(tile, c, offset, stride)``: add to row r of the tile what c holds from offset + r·stride on."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        value, c, offset, stride = arguments
+        c_data = _pointer(context, builder, signature.args[1], c, offset)
+        for r, v, index in _elements(tile):
+            row = builder.gep(c_data, [builder.mul(stride, ir.Constant(stride.type, r))])
+            numbers = _load(builder, tile.vector, _step(builder, row, v * tile.lanes))
+            total = builder.fadd(builder.extract_value(value, index), numbers)
+            value = builder.insert_value(value, total, index)
+        return value
+
+    return tile(tile, c, types.intp, types.intp), generate
+
+
+@intrinsic
+def transposed(typing: Any, tile: Any) -> Any:
+    """``tile = transposed(tile)``: rows become columns, for a tile of `lanes` rows of one vector.
+
+    log2(lanes) rounds; each exchanges the off-diagonal blocks of half the size between pairs of rows.
+    """
+    lanes = tile.lanes
+    assert (tile.rows, tile.vectors) == (lanes, 1), "only a square tile of single vectors can be transposed"
+
+    def shuffle(builder: Any, upper: Any, lower: Any, columns: list[int]) -> Any:
+        return builder.shuffle_vector(upper, lower, ir.Constant(ir.VectorType(ir.IntType(32), lanes), columns))
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        (value,) = arguments
+        rows = [builder.extract_value(value, r) for r in range(lanes)]
+        half = lanes // 2
+        while half:
+            # columns from `lanes` on are those of the lower row
+            keep_upper = [lanes + c - half if c & half else c for c in range(lanes)]
+            keep_lower = [lanes + c if c & half else c + half for c in range(lanes)]
+            for r in range(lanes):
+                if not r & half:
+                    upper, lower = rows[r], rows[r + half]
+                    rows[r] = shuffle(builder, upper, lower, keep_upper)
+                    rows[r + half] = shuffle(builder, upper, lower, keep_lower)
+            half //= 2
+        for r, row in enumerate(rows):
+            value = builder.insert_value(value, row, r)
+        return value
+
+    return tile(tile), generate
+
+
+@intrinsic
 def store(typing: Any, tile: Any, c: Any, offset: Any, stride: Any) -> Any:
     """``store(tile, c, offset, stride)``: write row r of the tile to c from offset + r·stride on."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         value, c, offset, stride = arguments
         c_data = _pointer(context, builder, signature.args[1], c, offset)
-        for r in range(tile.rows):
+        for r, v, index in _elements(tile):
             row = builder.gep(c_data, [builder.mul(stride, ir.Constant(stride.type, r))])
-            for v in range(tile.vectors):
-                target = _step(builder, row, v * tile.lanes)
-                target = builder.bitcast(target, tile.vector.as_pointer())
-                builder.store(builder.extract_value(value, r * tile.vectors + v), target, align=4)
+            target = builder.bitcast(_step(builder, row, v * tile.lanes), tile.vector.as_pointer())
+            builder.store(builder.extract_value(value, index), target, align=4)
         return context.get_dummy_value()
 
     return types.none(tile, c, types.intp, types.intp), generate
+
+
+def _elements(tile: Tile) -> list[tuple[int, int, int]]:
+    """Row, vector and index of every register of a tile."""
+    return [(r, v, r * tile.vectors + v) for r in range(tile.rows) for v in range(tile.vectors)]
 
 
 def _pointer(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> Any:

@@ -6,6 +6,7 @@ How the caches are used: a block of B (DEPTH x WIDTH, 128 KiB) is copied side by
 the band passes over it; six rows of partial sums (6 KiB) stay in L1. A row of B fetched once serves 6 rows of C, a
 partial sum fetched once takes 4 products: cpu-numba-parallel fetches both for every single product.
 Limit: partial sums still travel between L1 and registers, and which values stay in registers is left to the compiler.
+Lifted by: cpu-numba-simd, whose partial sums stay in registers for a whole block of k.
 """
 
 from __future__ import annotations

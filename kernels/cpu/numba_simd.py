@@ -1,0 +1,173 @@
+"""Packed panels, a register tile, explicit vector lanes, all cores.
+
+At the same time: each core owns a rectangle of C; in it, one register tile (12 x 32 numbers of C with AVX-512) is under
+way, and each of its vectors' fused multiply-adds is independent of all others.
+
+How each level of memory is used, from the inside out:
+    registers   a tile of C (ROWS x WIDTH) stays here for a whole block of k: no load or store of C per multiplication
+    L1 cache    a panel of B (DEPTH x WIDTH), read again for every tile of the block of A
+    L2 cache    a block of A (ROWS_L2 x DEPTH), read again for every panel of B
+    L3 cache    a block of B (DEPTH x COLUMNS_L3)
+Packing copies each block once into the very order in which the innermost loop reads it: side by side, aligned, padded
+with zeros at the edges, so one inner loop serves every shape and every transposed operand.
+After Goto & van de Geijn, *Anatomy of High-Performance Matrix Multiplication* (ACM TOMS 34(3), 2008) and BLIS (Van Zee &
+van de Geijn, ACM TOMS 41(3), 2015).
+Limit: the cores' arithmetic. Only more cores lift that: see the GPU's.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+
+import numpy as np
+from numba import get_num_threads, njit, prange
+from numpy.typing import NDArray
+
+from kernels.cpu.lanes import LANES, REGISTERS, add_outer, add_rows, store, transposed, zeros
+from kernels.cpu.memory import aligned_empty
+
+VECTORS = 2
+ROWS = 12 if REGISTERS >= 32 else 6  # 24 or 12 registers of C, 2 of B, 1 of A; the rest is the compiler's
+WIDTH = VECTORS * LANES
+DEPTH = 256
+ROWS_L2 = 16 * ROWS
+COLUMNS_L3 = 2048
+SERIAL_FLOPS = 2_000_000  # a product of about 10 µs: waking a second core takes as long
+
+
+class _Workspace(threading.local):
+    """Packed blocks, kept between calls: fresh memory costs a page fault every 4 KiB."""
+
+    cells = 0
+
+    def get(self, cells: int) -> tuple[NDArray, NDArray, NDArray]:
+        if cells > self.cells:
+            self.cells = cells
+            self.arrays = (
+                aligned_empty((cells, ROWS_L2 * DEPTH)),
+                aligned_empty((cells, DEPTH * COLUMNS_L3)),
+                aligned_empty((cells, ROWS * WIDTH)),
+            )
+        return self.arrays
+
+
+_workspace = _Workspace()
+
+
+def product(a: NDArray, b: NDArray, c: NDArray) -> None:
+    """c (M,N) = a (M,K) · b (K,N), float32; a and b in C order or transposed."""
+    m, n = c.shape
+    threads = get_num_threads() if 2 * m * n * a.shape[1] > SERIAL_FLOPS else 1
+    down, across = _grid(-(-m // ROWS), -(-n // WIDTH), threads) if threads > 1 else (1, 1)
+    # a panel of B is packed like a panel of A, seen from b's transpose
+    if down * across == 1:
+        blocks = _workspace.get(1)
+        _cell(a, b.T, c, 0, m, 0, n, blocks[0][0], blocks[1][0], blocks[2][0])
+    else:
+        _cells(a, b.T, c, down, across, *_workspace.get(down * across))
+
+
+@functools.cache
+def _grid(tiles_down: int, tiles_across: int, threads: int) -> tuple[int, int]:
+    """Rows and columns of the grid of cells whose largest cell has the fewest tiles; then the squarest cells."""
+
+    def cost(grid: tuple[int, int]) -> tuple[int, int]:
+        down, across = -(-tiles_down // grid[0]), -(-tiles_across // grid[1])
+        return down * across, down * ROWS + across * WIDTH
+
+    return min(((d, threads // d) for d in range(1, threads + 1)), key=cost)
+
+
+@njit(cache=True, parallel=True)
+def _cells(
+    a: NDArray, bt: NDArray, c: NDArray, down: int, across: int, a_blocks: NDArray, b_blocks: NDArray, edges: NDArray
+) -> None:
+    """One rectangle of C to each thread; they meet only at the end."""
+    tiles_down, tiles_across = (c.shape[0] + ROWS - 1) // ROWS, (c.shape[1] + WIDTH - 1) // WIDTH
+    for cell in prange(down * across):
+        y, x = cell // across, cell % across
+        _cell(
+            a, bt, c,
+            ROWS * (tiles_down * y // down), min(ROWS * (tiles_down * (y + 1) // down), c.shape[0]),
+            WIDTH * (tiles_across * x // across), min(WIDTH * (tiles_across * (x + 1) // across), c.shape[1]),
+            a_blocks[cell], b_blocks[cell], edges[cell],
+        )  # fmt: skip
+
+
+@njit(cache=True)
+def _cell(
+    a: NDArray, bt: NDArray, c: NDArray,
+    top: int, bottom: int, left: int, right: int, a_block: NDArray, b_block: NDArray, edge: NDArray,
+) -> None:  # fmt: skip
+    """c[top:bottom, left:right], by one thread."""
+    for j in range(left, right, COLUMNS_L3):
+        columns = min(COLUMNS_L3, right - j)
+        for k in range(0, a.shape[1], DEPTH):
+            depth = min(DEPTH, a.shape[1] - k)
+            _pack_b(bt, j, columns, k, depth, b_block)
+            for i in range(top, bottom, ROWS_L2):
+                rows = min(ROWS_L2, bottom - i)
+                _pack_a(a, i, rows, k, depth, a_block)
+                _block(a_block, b_block, c, i, rows, j, columns, depth, k == 0, edge)
+
+
+def _packer(width: int, vectors: int, lanes: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    """A packing function for panels of `width` = vectors·lanes rows: a constant, so that a row is a few registers."""
+
+    @njit(cache=True)
+    def pack(x: NDArray, first: int, count: int, k: int, depth: int, block: NDArray) -> None:
+        """Copy x[first:first+count, k:k+depth] into panels of `width` rows, k by k; zeros fill the last panel."""
+        down, along = x.strides[0] // x.itemsize, x.strides[1] // x.itemsize
+        for start in range(0, count, width):
+            panel, corner = start * depth, (first + start) * down + k * along
+            if count - start < width:
+                for p in range(depth):
+                    for r in range(width):
+                        inside = r < count - start
+                        block[panel + p * width + r] = x[first + start + r, k + p] if inside else np.float32(0)
+            elif down == 1:
+                for p in range(depth):
+                    row = add_rows(zeros(1, vectors, lanes), x, corner + p * along, 0)
+                    store(row, block, panel + p * width, 0)
+            else:
+                whole = depth - depth % lanes
+                for v in range(0, width, lanes):
+                    for p in range(0, whole, lanes):
+                        square = add_rows(zeros(lanes, 1, lanes), x, corner + v * down + p, down)
+                        store(transposed(square), block, panel + p * width + v, width)
+                for r in range(width):
+                    for p in range(whole, depth):
+                        block[panel + p * width + r] = x[first + start + r, k + p]
+
+    return pack
+
+
+_LANES_A = 4 if ROWS % 4 == 0 else 2
+_pack_a = _packer(ROWS, ROWS // _LANES_A, _LANES_A)
+_pack_b = _packer(WIDTH, VECTORS, LANES)
+
+
+@njit(cache=True)
+def _block(
+    a_block: NDArray, b_block: NDArray, c: NDArray,
+    i: int, rows: int, j: int, columns: int, depth: int, first: bool, edge: NDArray,
+) -> None:  # fmt: skip
+    """Add the product of two packed blocks to c[i:i+rows, j:j+columns], or store it there first."""
+    n = c.shape[1]
+    for x in range(0, columns, WIDTH):
+        for y in range(0, rows, ROWS):
+            tile = zeros(ROWS, VECTORS, LANES)
+            for p in range(depth):
+                tile = add_outer(tile, a_block, y * depth + p * ROWS, b_block, x * depth + p * WIDTH)
+            if y + ROWS <= rows and x + WIDTH <= columns:
+                if not first:
+                    tile = add_rows(tile, c, (i + y) * n + j + x, n)
+                store(tile, c, (i + y) * n + j + x, n)
+            else:
+                # part of the tile lies outside C: its numbers take the way through memory
+                store(tile, edge, 0, WIDTH)
+                for r in range(min(ROWS, rows - y)):
+                    for s in range(min(WIDTH, columns - x)):
+                        before = np.float32(0) if first else c[i + y + r, j + x + s]
+                        c[i + y + r, j + x + s] = before + edge[r * WIDTH + s]
