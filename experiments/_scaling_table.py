@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -27,7 +27,7 @@ def tables(points: Sequence[MatmulPoint]) -> None:
             print(f"{point.kernel} at {point.shape} {point.status}: {point.reason}")
 
 
-def _table(title: str, points: Sequence[MatmulPoint], column) -> Table:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _table(title: str, points: Sequence[MatmulPoint], column: Callable[[MatmulPoint], str]) -> Table:
     columns = list(dict.fromkeys(map(column, points)))
     table = Table(title=title, title_justify="left")
     table.add_column("kernel")

@@ -9,18 +9,14 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import kernels
-from kernels import cli
+from kernels import cli, progress
 from kernels.ladder import ALIASES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from kernels import Kernel
@@ -54,10 +50,10 @@ class Shape(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Shape:
         """Argument type: 128x156x512, or 128x512x156:nt."""
-        match = re.fullmatch(r"(\d+)x(\d+)x(\d+)(?::([nt]{2}))?", text)
-        if match is None or 0 in (sizes := [int(size) for size in match.groups()[:3]]):
+        match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)x([1-9]\d*)(?::([nt]{2}))?", text)
+        if match is None:
             raise argparse.ArgumentTypeError(f"must look like 128x156x512 or 128x512x156:nt, not '{text}'")
-        return cls(*sizes, match[4] or "nn")
+        return cls(int(match[1]), int(match[2]), int(match[3]), match[4] or "nn")
 
     @property
     def flops(self) -> int:
@@ -70,7 +66,9 @@ class Shape(NamedTuple):
         random = np.random.default_rng(self.m * self.k * self.n)
         sides = ((self.m, self.k), (self.k, self.n))
         a, b = (
-            random.standard_normal(side, np.float32) if order == "n" else random.standard_normal(side[::-1], np.float32).T
+            random.standard_normal(side, np.float32)
+            if order == "n"
+            else random.standard_normal(side[::-1], np.float32).T
             for side, order in zip(sides, self.layout, strict=True)
         )
         return a, b
@@ -78,20 +76,50 @@ class Shape(NamedTuple):
 
 def parser() -> argparse.ArgumentParser:
     p = cli.Parser(
-        "python -m experiments.matmul_scaling", "Verify, then time matmul kernels over sizes and shapes.", EXAMPLES
+        "python -m experiments.matmul_scaling",
+        "Verify, then time matmul kernels over sizes and shapes.",
+        EXAMPLES,
     )
     p.add_argument("--kernel", nargs="+", metavar="NAME", help=f"{cli.kernel_help()} (default: all that run here)")
-    p.add_argument("--sizes", nargs="+", type=cli.at_least(1), metavar="N", help=f"squares NxN·NxN (default: {' '.join(map(str, SIZES))})")
-    p.add_argument("--shapes", nargs="+", type=Shape.parse, metavar="MxKxN", help=f"(M,K)·(K,N); :nt, :tn, :tt for transposed views (default: the network's, {' '.join(NETWORK_SHAPES)})")
+    p.add_argument(
+        "--sizes",
+        nargs="+",
+        type=cli.at_least(1),
+        metavar="N",
+        help=f"squares NxN·NxN (default: {' '.join(map(str, SIZES))})",
+    )
+    p.add_argument(
+        "--shapes",
+        nargs="+",
+        type=Shape.parse,
+        metavar="MxKxN",
+        help=f"(M,K)·(K,N); :nt, :tn, :tt for transposed views (default: the network's, {' '.join(NETWORK_SHAPES)})",
+    )
     cli.add_threads(p)
-    p.add_argument("--min-time", type=cli.positive, metavar="S", help="seconds of samples per point, at least 7 samples (default: 0.2; --quick: 0.05)")
-    p.add_argument("--time-limit", type=cli.positive, metavar="S", help="skip a point predicted to take longer (default: 20; --quick: 3)")
+    p.add_argument(
+        "--min-time",
+        type=cli.positive,
+        metavar="S",
+        help="seconds of samples per point, at least 7 samples (default: 0.2; --quick: 0.05)",
+    )
+    p.add_argument(
+        "--time-limit",
+        type=cli.positive,
+        metavar="S",
+        help="skip a point predicted to take longer (default: 20; --quick: 3)",
+    )
     p.add_argument("--quick", action="store_true", help=f"sizes {' '.join(map(str, QUICK_SIZES))}, fewer samples")
     p.add_argument("--verify-only", action="store_true", help="check the results, time nothing")
     p.add_argument("--list", action="store_true", help="list the kernels and whether they run here")
     p.add_argument("--results", type=Path, metavar="FILE", help="write a result file (.json)")
     p.add_argument("--plot", type=Path, metavar="FILE", help="draw the rates (.png, .svg or .pdf)")
-    p.add_argument("--from", dest="source", type=Path, metavar="FILE", help="show and draw a result file, measure nothing")
+    p.add_argument(
+        "--from",
+        dest="source",
+        type=Path,
+        metavar="FILE",
+        help="show and draw a result file, measure nothing",
+    )
     return p
 
 
@@ -156,8 +184,9 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> None:
 
 def _show(found: Results, plot: Path | None) -> None:
     from experiments._scaling_table import summary, tables
+    from kernels.measure.results import MatmulPoint
 
-    points = [point for point in found.points if hasattr(point, "layout")]
+    points = [point for point in found.points if isinstance(point, MatmulPoint)]
     tables(points)
     if sentence := summary(points):
         print(sentence)
@@ -201,7 +230,7 @@ class Scaling:
     def run(self) -> None:
         from kernels.contract import Reference
 
-        with _progress(len(self.shapes) * len(self.kernels)) as advance:
+        with progress.named(len(self.shapes) * len(self.kernels)) as advance:
             for kernel in self.kernels:
                 self._probe(kernel)
             for shape in sorted(self.shapes, key=lambda shape: shape.flops):
@@ -295,21 +324,6 @@ def _duration(seconds: float) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:,.0f} {unit}"
     return f"{seconds:.0f} s"
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[str], None]]:
-    """A bar that names the kernel and shape under way, on a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description:40}"), BarColumn(), MofNCompleteColumn())
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal, redirect_stdout=sys.stdout.isatty()
-    ) as bar:
-        task = bar.add_task("compiling", total=total, completed=-1)
-        yield lambda text: bar.update(task, description=text, advance=1)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Kernel", "KernelUnavailable", "UnknownKernel", "available", "get", "names", "resolve", "unavailable"]
+__all__ = [
+    "Kernel",
+    "KernelUnavailable",
+    "UnknownKernel",
+    "available",
+    "get",
+    "names",
+    "resolve",
+    "unavailable",
+]
 
 
 class UnknownKernel(ValueError):  # noqa: N818 - reads as what happened

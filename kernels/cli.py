@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -69,7 +69,7 @@ def errors_as_lines() -> Iterator[None]:
     try:
         yield
     except CommandError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(error if error.code == INTERRUPTED else f"error: {error}", file=sys.stderr)
         sys.exit(error.code)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -98,7 +98,11 @@ def kernel_help() -> str:
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """The option --threads."""
     parser.add_argument(
-        "--threads", type=at_least(1), default=cores(), metavar="N", help="CPU threads (default: all cores, here %(default)s)"
+        "--threads",
+        type=at_least(1),
+        default=cores(),
+        metavar="N",
+        help="CPU threads (default: all cores, here %(default)s)",
     )
 
 
@@ -110,7 +114,7 @@ def use_threads(threads: int) -> None:
         raise CommandError(str(error)) from error
 
 
-def at_least(least: int):  # type: ignore[no-untyped-def]  # noqa: ANN201
+def at_least(least: int) -> Callable[[str], int]:
     """Argument type: a whole number, least or more."""
 
     def whole(text: str) -> int:

@@ -84,9 +84,7 @@ class Reference:
         return error
 
 
-def run(
-    product: Callable[[NDArray, NDArray, NDArray], None], a: NDArray, b: NDArray, out: NDArray | None
-) -> NDArray:
+def run(product: Callable[[NDArray, NDArray, NDArray], None], a: NDArray, b: NDArray, out: NDArray | None) -> NDArray:
     """Check the arguments, then let ``product(a, b, c)`` fill c.
 
     A product is only ever given a and b in C order or transposed C order, a C-ordered c that overlaps neither, and

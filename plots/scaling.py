@@ -99,7 +99,7 @@ def _shapes(panel: Axes, points: Sequence[MatmulPoint], colour: dict[str, str], 
         )  # fmt: skip
     panel.set_xticks(range(len(shapes)), [shape.replace(":", "\n") for shape in shapes], fontsize=9)
     panel.set_xlim(-0.5, len(shapes) - 0.5)
-    panel.set_xlabel("MxKxN of the network; t: transposed")
+    panel.set_xlabel("MxKxN (t: transposed)")
     if label:
         panel.legend(frameon=False, fontsize=9)
 
@@ -115,5 +115,9 @@ def _limits(panel: Axes, points: Sequence[MatmulPoint], results: Results, colour
     if results.ceilings:
         panel.axhline(top, color=colours.ink, linewidth=1, linestyle=":")
         panel.text(
-            0.01, top * 1.08, f"measured peak {top:.0f} GFLOP/s", transform=panel.get_yaxis_transform(), fontsize=9
+            0.01,
+            top * 1.08,
+            f"measured peak {top:.0f} GFLOP/s",
+            transform=panel.get_yaxis_transform(),
+            fontsize=9,
         )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -27,10 +28,16 @@ class Theme:
 
 THEMES = {
     "light": Theme(
-        "#ffffff", "#1f2328", "#d8dee4", ("#999999", "#cc79a7", "#d55e00", "#b58900", "#009e73", "#0072b2", "#56b4e9")
+        "#ffffff",
+        "#1f2328",
+        "#d8dee4",
+        ("#999999", "#cc79a7", "#d55e00", "#b58900", "#009e73", "#0072b2", "#56b4e9"),
     ),
     "dark": Theme(
-        "#0d1117", "#e6edf3", "#30363d", ("#999999", "#cc79a7", "#e8722e", "#e6c229", "#1fbf92", "#3d9be0", "#8fd0f5")
+        "#0d1117",
+        "#e6edf3",
+        "#30363d",
+        ("#999999", "#cc79a7", "#e8722e", "#e6c229", "#1fbf92", "#3d9be0", "#8fd0f5"),
     ),
 }
 
@@ -39,7 +46,7 @@ THEMES = {
 def themed(name: str) -> Iterator[Theme]:
     """Draw inside this context."""
     theme = THEMES[name]
-    settings = {
+    settings: dict[str, Any] = {
         "figure.facecolor": theme.paper,
         "axes.facecolor": theme.paper,
         "savefig.facecolor": theme.paper,
@@ -56,7 +63,7 @@ def themed(name: str) -> Iterator[Theme]:
         "font.size": 11,
         "svg.hashsalt": "matmul-ladder",  # the same figure is the same file
     }
-    with mpl.rc_context(settings):
+    with mpl.rc_context(settings):  # type: ignore[arg-type]
         yield theme
 
 

@@ -4,7 +4,7 @@ Both run on any matrix product ``matmul(a, b, out)``, which must be the only pla
 float32 or float64 alike, so that a test can check every gradient in float64.
 
 Shapes: T steps, N images, I numbers an image and step (x_t), H units in the hidden state (h_t).
-The input and the hidden state stand side by side, xh_t = [x_t, h_{t-1}] (N, I+H): one product gives all that a step needs.
+Input and hidden state stand side by side, xh_t = [x_t, h_{t-1}] (N, I+H): one product gives all that a step needs.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Cell(Protocol):
 class LSTM:
     """Long short-term memory (Hochreiter & Schmidhuber 1997, with the forget gate of Gers, Schmidhuber & Cummins 2000).
 
-    The gates stand in the order i, j, f, o (input, candidate, forget, output), 1 is added to the forget gate at run time:
+    The gates stand in the order i, j, f, o (input, candidate, forget, output); 1 is added to the forget gate:
 
         i, f, o = σ(z_i), σ(z_f + 1), σ(z_o),  j = tanh(z_j),  z = xh·W + b
         c_t = f·c_{t-1} + i·j
@@ -58,10 +58,13 @@ class LSTM:
         self._c = np.zeros((steps + 1, batch, hidden), dtype)  # c[t + 1] is c_t
         self._tanh_c = np.empty((steps, batch, hidden), dtype)
         self._h = np.empty((batch, hidden), dtype)
-        # σ(z) = (1 + tanh(z/2)) / 2: with the columns of i, f, o scaled, one tanh serves all four gates
-        self._scale = np.repeat(np.array([0.5, 1, 0.5, 0.5], dtype), hidden)
-        self._shift = np.repeat(np.array([0.5, 0, 0.5, 0.5], dtype), hidden)
+        # σ(z) = (1 + tanh(z/2)) / 2: with the columns of i, f, o halved, one tanh serves all four gates.
+        # These hold a row for every image, as NumPy is twice as fast on whole arrays as on a repeated row.
+        self._scale = np.tile(np.repeat(np.array([0.5, 1, 0.5, 0.5], dtype), hidden), (batch, 1))
+        self._shift = np.tile(np.repeat(np.array([0.5, 0, 0.5, 0.5], dtype), hidden), (batch, 1))
         self._forget = np.repeat(np.array([0, 0, self.forget_bias, 0], dtype), hidden)
+        self._bias = np.empty((batch, 4 * hidden), dtype)
+        self._scaled_weight = np.empty((inputs + hidden, 4 * hidden), dtype)
         self._dc, self._dh, self._scratch = (np.empty((batch, hidden), dtype) for _ in range(3))
         self._wide = np.empty((batch, 4 * hidden), dtype)
         self._dz = np.empty((steps, batch, 4 * hidden), dtype)
@@ -70,12 +73,12 @@ class LSTM:
     def forward(self, x: NDArray, weight: NDArray, bias: NDArray, matmul: Matmul) -> NDArray:
         steps, inputs, hidden = len(self._xh), self._inputs, self._hidden
         self._xh[:, :, :inputs] = x
-        added = (bias + self._forget) * self._scale
+        np.multiply(weight, self._scale[0], out=self._scaled_weight)
+        self._bias[:] = (bias + self._forget) * self._scale[0]
         for t in range(steps):
             z = self._gates[t]
-            matmul(self._xh[t], weight, z)
-            z *= self._scale
-            z += added
+            matmul(self._xh[t], self._scaled_weight, z)
+            z += self._bias
             np.tanh(z, out=z)
             z *= self._scale
             z += self._shift

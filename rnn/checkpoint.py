@@ -71,7 +71,9 @@ def load(path: Path) -> Checkpoint:
             arrays = {name: file[name] for name in file.files}
         header = msgspec.json.decode(arrays.pop("header").tobytes(), type=Header)
     except FileNotFoundError as error:
-        raise CheckpointError(f"there is no checkpoint {path}; leave out --resume to start from the beginning") from error
+        raise CheckpointError(
+            f"there is no checkpoint {path}; leave out --resume to start from the beginning"
+        ) from error
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{path} is not a checkpoint, or is damaged or cut short ({error})") from error
     except OSError as error:

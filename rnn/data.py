@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Dataset", "DataError", "Split", "load"]
+__all__ = ["DataError", "Dataset", "Split", "load"]
 
 SHA256 = {
     "train-images": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -130,9 +130,11 @@ def _read_directory(directory: Path, source: str, *, must_be_mnist: bool) -> Dat
         digests.append(_sha256(content))
         if must_be_mnist and digests[-1] != digest:
             raise DataError(f"{path} is damaged: its sha256 is not that of MNIST's {name}; delete or replace it")
-    splits = [_split(arrays[f"{part}-images"], arrays[f"{part}-labels"], directory, part) for part in ("train", "t10k")]
+    train, test = (
+        _split(arrays[f"{part}-images"], arrays[f"{part}-labels"], directory, part) for part in ("train", "t10k")
+    )
     verified = digests == list(SHA256.values())
-    return Dataset(*splits, source=source, verified=verified, digest=_sha256("".join(digests).encode()))
+    return Dataset(train, test, source=source, verified=verified, digest=_sha256("".join(digests).encode()))
 
 
 def _find(directory: Path, name: str) -> Path | None:
@@ -180,7 +182,9 @@ def _decode(content: bytes, path: Path, dimensions: int) -> NDArray[np.uint8]:
 
 def _split(images: NDArray[np.uint8], labels: NDArray[np.uint8], directory: Path, part: str) -> Split:
     if len(images) != len(labels):
-        raise DataError(f"{directory}: {len(images)} {part} images but {len(labels)} labels; the files do not belong together")
+        raise DataError(
+            f"{directory}: {len(images)} {part} images but {len(labels)} labels; the files do not belong together"
+        )
     if len(images) == 0:
         raise DataError(f"{directory}: the {part} files hold no images")
     if labels.max() >= CLASSES:

@@ -1,4 +1,4 @@
-"""The published network: one recurrent layer over 28 steps, its last hidden state, a linear layer, softmax cross-entropy."""
+"""The published network: a recurrent layer over 28 steps, a linear layer on its last state, softmax cross-entropy."""
 
 from __future__ import annotations
 
@@ -50,9 +50,7 @@ class Network:
         h = self._cell(weights, x).forward(x, weights["cell_weight"], weights["cell_bias"], self.matmul)
         return self._output(weights, h)
 
-    def loss_and_gradients(
-        self, weights: Mapping[str, NDArray], x: NDArray, labels: NDArray
-    ) -> tuple[float, Weights]:
+    def loss_and_gradients(self, weights: Mapping[str, NDArray], x: NDArray, labels: NDArray) -> tuple[float, Weights]:
         """Mean cross-entropy of images x (T,N,28) with labels (N,), and its gradient by every weight.
 
         The gradients are valid until the next call.

@@ -16,9 +16,7 @@ __all__ = ["accuracy_line", "confusion_line", "process_times", "time_lines", "tr
 
 def transcript_line(line: TranscriptLine) -> str:
     """As the published program prints it."""
-    return (
-        f"Step {line.step}, Minibatch Loss= {line.loss:.4f}, Training Accuracy= {line.accuracy:.3f}"
-    )
+    return f"Step {line.step}, Minibatch Loss= {line.loss:.4f}, Training Accuracy= {line.accuracy:.3f}"
 
 
 def wilson(correct: int, images: int) -> tuple[float, float]:

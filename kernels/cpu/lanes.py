@@ -27,11 +27,15 @@ _FEATURES = llvmlite.binding.get_host_cpu_features()
 
 # lanes of the widest float32 vector register, and how many such registers there are
 LANES, REGISTERS = (
-    (16, 32) if _FEATURES.get("avx512f") else (8, 16) if _FEATURES.get("avx2") else (4, 32 if _FEATURES.get("neon") else 16)
+    (16, 32)
+    if _FEATURES.get("avx512f")
+    else (8, 16)
+    if _FEATURES.get("avx2")
+    else (4, 32 if _FEATURES.get("neon") else 16)
 )
 
 
-class Tile(types.Type):  # type: ignore[misc]
+class Tile(types.Type):
     """Numba's type of a register tile."""
 
     def __init__(self, rows: int, vectors: int, lanes: int) -> None:
@@ -44,7 +48,7 @@ class Tile(types.Type):  # type: ignore[misc]
 
 
 @register_model(Tile)
-class _TileModel(models.PrimitiveModel):  # type: ignore[misc]
+class _TileModel(models.PrimitiveModel):
     def __init__(self, manager: Any, tile: Tile) -> None:
         super().__init__(manager, tile, ir.ArrayType(tile.vector, tile.rows * tile.vectors))
 
@@ -65,7 +69,7 @@ def add_outer(typing: Any, tile: Any, a: Any, a_offset: Any, b: Any, b_offset: A
     """``tile = add_outer(tile, a, a_offset, b, b_offset)``: one step of k.
 
     Adds the outer product of the next `rows` numbers of a and the next `vectors` vectors of b: loads the vectors of b,
-    copies each number of a to all lanes, and issues rows x vectors fused multiply-adds, none of which waits for another.
+    copies each number of a to all lanes, and issues rows x vectors fused multiply-adds. None waits for another.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

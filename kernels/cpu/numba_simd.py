@@ -10,8 +10,8 @@ How each level of memory is used, from the inside out:
     L3 cache    a block of B (DEPTH x COLUMNS_L3)
 Packing copies each block once into the very order in which the innermost loop reads it: side by side, aligned, padded
 with zeros at the edges, so one inner loop serves every shape and every transposed operand.
-After Goto & van de Geijn, *Anatomy of High-Performance Matrix Multiplication* (ACM TOMS 34(3), 2008) and BLIS (Van Zee &
-van de Geijn, ACM TOMS 41(3), 2015).
+After Goto & van de Geijn, *Anatomy of High-Performance Matrix Multiplication* (ACM TOMS 34(3), 2008) and BLIS (Van Zee
+& van de Geijn, ACM TOMS 41(3), 2015).
 Limit: the cores' arithmetic. Only more cores lift that: see the GPU's.
 """
 
@@ -57,15 +57,23 @@ _workspace = _Workspace()
 
 def product(a: NDArray, b: NDArray, c: NDArray) -> None:
     """c (M,N) = a (M,K) · b (K,N), float32; a and b in C order or transposed."""
-    m, n = c.shape
-    threads = get_num_threads() if 2 * m * n * a.shape[1] > SERIAL_FLOPS else 1
+    (m, n), depth = c.shape, a.shape[1]
+    threads = get_num_threads() if 2 * m * n * depth > SERIAL_FLOPS else 1
     down, across = _grid(-(-m // ROWS), -(-n // WIDTH), threads) if threads > 1 else (1, 1)
-    # a panel of B is packed like a panel of A, seen from b's transpose
+    # seen from b's transpose, a panel of B is packed like a panel of A
+    operands = (*_flat(a), *_flat(b.T), c.reshape(-1), n, depth)
     if down * across == 1:
-        blocks = _workspace.get(1)
-        _cell(a, b.T, c, 0, m, 0, n, blocks[0][0], blocks[1][0], blocks[2][0])
+        a_block, b_block, edge = _workspace.get(1)
+        _cell(*operands, 0, m, 0, n, a_block[0], b_block[0], edge[0])
     else:
-        _cells(a, b.T, c, down, across, *_workspace.get(down * across))
+        _cells(*operands, m, down, across, *_workspace.get(down * across))
+
+
+def _flat(x: NDArray) -> tuple[NDArray, int, int]:
+    """x's numbers in memory order, and the distances between its rows and its columns: one compiled code for all."""
+    if x.flags.c_contiguous:
+        return x.reshape(-1), x.shape[1], 1
+    return x.T.reshape(-1), 1, x.shape[0]
 
 
 @functools.cache
@@ -81,64 +89,67 @@ def _grid(tiles_down: int, tiles_across: int, threads: int) -> tuple[int, int]:
 
 @njit(cache=True, parallel=True)
 def _cells(
-    a: NDArray, bt: NDArray, c: NDArray, down: int, across: int, a_blocks: NDArray, b_blocks: NDArray, edges: NDArray
-) -> None:
+    a: NDArray, a_down: int, a_along: int, b: NDArray, b_down: int, b_along: int, c: NDArray, n: int, depth: int,
+    m: int, down: int, across: int, a_blocks: NDArray, b_blocks: NDArray, edges: NDArray,
+) -> None:  # fmt: skip
     """One rectangle of C to each thread; they meet only at the end."""
-    tiles_down, tiles_across = (c.shape[0] + ROWS - 1) // ROWS, (c.shape[1] + WIDTH - 1) // WIDTH
+    tiles_down, tiles_across = (m + ROWS - 1) // ROWS, (n + WIDTH - 1) // WIDTH
     for cell in prange(down * across):
         y, x = cell // across, cell % across
+        top, bottom = ROWS * (tiles_down * y // down), min(ROWS * (tiles_down * (y + 1) // down), m)
+        left, right = WIDTH * (tiles_across * x // across), min(WIDTH * (tiles_across * (x + 1) // across), n)
         _cell(
-            a, bt, c,
-            ROWS * (tiles_down * y // down), min(ROWS * (tiles_down * (y + 1) // down), c.shape[0]),
-            WIDTH * (tiles_across * x // across), min(WIDTH * (tiles_across * (x + 1) // across), c.shape[1]),
-            a_blocks[cell], b_blocks[cell], edges[cell],
+            a, a_down, a_along, b, b_down, b_along, c, n, depth,
+            top, bottom, left, right, a_blocks[cell], b_blocks[cell], edges[cell],
         )  # fmt: skip
 
 
 @njit(cache=True)
 def _cell(
-    a: NDArray, bt: NDArray, c: NDArray,
+    a: NDArray, a_down: int, a_along: int, b: NDArray, b_down: int, b_along: int, c: NDArray, n: int, depth: int,
     top: int, bottom: int, left: int, right: int, a_block: NDArray, b_block: NDArray, edge: NDArray,
 ) -> None:  # fmt: skip
     """c[top:bottom, left:right], by one thread."""
     for j in range(left, right, COLUMNS_L3):
         columns = min(COLUMNS_L3, right - j)
-        for k in range(0, a.shape[1], DEPTH):
-            depth = min(DEPTH, a.shape[1] - k)
-            _pack_b(bt, j, columns, k, depth, b_block)
+        for k in range(0, depth, DEPTH):
+            steps = min(DEPTH, depth - k)
+            _pack_b(b, j * b_down + k * b_along, b_down, b_along, columns, steps, b_block)
             for i in range(top, bottom, ROWS_L2):
                 rows = min(ROWS_L2, bottom - i)
-                _pack_a(a, i, rows, k, depth, a_block)
-                _block(a_block, b_block, c, i, rows, j, columns, depth, k == 0, edge)
+                _pack_a(a, i * a_down + k * a_along, a_down, a_along, rows, steps, a_block)
+                _block(a_block, b_block, c, n, i, rows, j, columns, steps, k == 0, edge)
 
 
-def _packer(width: int, vectors: int, lanes: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _packer(width: int, vectors: int, lanes: int):  # type: ignore[no-untyped-def]
     """A packing function for panels of `width` = vectors·lanes rows: a constant, so that a row is a few registers."""
 
     @njit(cache=True)
-    def pack(x: NDArray, first: int, count: int, k: int, depth: int, block: NDArray) -> None:
-        """Copy x[first:first+count, k:k+depth] into panels of `width` rows, k by k; zeros fill the last panel."""
-        down, along = x.strides[0] // x.itemsize, x.strides[1] // x.itemsize
+    def pack(x: NDArray, corner: int, down: int, along: int, count: int, depth: int, block: NDArray) -> None:
+        """Copy `count` rows of `depth` numbers, from x[corner] on, into panels of `width` rows, k by k.
+
+        down, along: distances in x between rows and between steps of k. Zeros fill the last panel.
+        """
+        whole = depth - depth % lanes
         for start in range(0, count, width):
-            panel, corner = start * depth, (first + start) * down + k * along
+            panel, source = start * depth, corner + start * down
             if count - start < width:
                 for p in range(depth):
                     for r in range(width):
                         inside = r < count - start
-                        block[panel + p * width + r] = x[first + start + r, k + p] if inside else np.float32(0)
+                        block[panel + p * width + r] = x[source + r * down + p * along] if inside else np.float32(0)
             elif down == 1:
                 for p in range(depth):
-                    row = add_rows(zeros(1, vectors, lanes), x, corner + p * along, 0)
+                    row = add_rows(zeros(1, vectors, lanes), x, source + p * along, 0)
                     store(row, block, panel + p * width, 0)
             else:
-                whole = depth - depth % lanes
-                for v in range(0, width, lanes):
+                for r in range(0, width, lanes):
                     for p in range(0, whole, lanes):
-                        square = add_rows(zeros(lanes, 1, lanes), x, corner + v * down + p, down)
-                        store(transposed(square), block, panel + p * width + v, width)
-                for r in range(width):
-                    for p in range(whole, depth):
-                        block[panel + p * width + r] = x[first + start + r, k + p]
+                        square = add_rows(zeros(lanes, 1, lanes), x, source + r * down + p, down)
+                        store(transposed(square), block, panel + p * width + r, width)
+                for p in range(whole, depth):
+                    for r in range(width):
+                        block[panel + p * width + r] = x[source + r * down + p]
 
     return pack
 
@@ -150,24 +161,24 @@ _pack_b = _packer(WIDTH, VECTORS, LANES)
 
 @njit(cache=True)
 def _block(
-    a_block: NDArray, b_block: NDArray, c: NDArray,
+    a_block: NDArray, b_block: NDArray, c: NDArray, n: int,
     i: int, rows: int, j: int, columns: int, depth: int, first: bool, edge: NDArray,
 ) -> None:  # fmt: skip
     """Add the product of two packed blocks to c[i:i+rows, j:j+columns], or store it there first."""
-    n = c.shape[1]
     for x in range(0, columns, WIDTH):
         for y in range(0, rows, ROWS):
             tile = zeros(ROWS, VECTORS, LANES)
             for p in range(depth):
                 tile = add_outer(tile, a_block, y * depth + p * ROWS, b_block, x * depth + p * WIDTH)
+            corner = (i + y) * n + j + x
             if y + ROWS <= rows and x + WIDTH <= columns:
                 if not first:
-                    tile = add_rows(tile, c, (i + y) * n + j + x, n)
-                store(tile, c, (i + y) * n + j + x, n)
+                    tile = add_rows(tile, c, corner, n)
+                store(tile, c, corner, n)
             else:
                 # part of the tile lies outside C: its numbers take the way through memory
                 store(tile, edge, 0, WIDTH)
                 for r in range(min(ROWS, rows - y)):
                     for s in range(min(WIDTH, columns - x)):
-                        before = np.float32(0) if first else c[i + y + r, j + x + s]
-                        c[i + y + r, j + x + s] = before + edge[r * WIDTH + s]
+                        before = np.float32(0) if first else c[corner + r * n + s]
+                        c[corner + r * n + s] = before + edge[r * WIDTH + s]

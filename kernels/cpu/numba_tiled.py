@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import threading
 
-import numpy as np
 from numba import get_num_threads, njit, prange
 from numpy.typing import NDArray
 

@@ -36,7 +36,7 @@ class Ceilings(msgspec.Struct, frozen=True):
 
 
 def measure(threads: int) -> Ceilings:
-    """Measure this machine with `threads` threads; call `kernels.threads.set_threads(threads)` first. Takes about 2 s."""
+    """Measure this machine, in about 2 s; call `kernels.threads.set_threads(threads)` first."""
     a = np.full(_ROWS, 1e-30, np.float32)
     b = np.ones(_VECTORS * LANES, np.float32)
     c = np.empty((threads, _CHAINS * LANES), np.float32)

@@ -13,7 +13,16 @@ from kernels.threads import cores
 
 __all__ = ["GPU", "Machine", "describe", "software", "why_no_gpu"]
 
-_SOFTWARE = ("numpy", "numba", "llvmlite", "cupy-cuda12x", "cupy-cuda13x", "tensorflow", "tensorflow-cpu", "torch")
+_SOFTWARE = (
+    "numpy",
+    "numba",
+    "llvmlite",
+    "cupy-cuda12x",
+    "cupy-cuda13x",
+    "tensorflow",
+    "tensorflow-cpu",
+    "torch",
+)
 
 
 class GPU(msgspec.Struct, frozen=True):

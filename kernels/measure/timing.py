@@ -68,9 +68,7 @@ def repeat(call: Callable[[], object], min_time: float = 0.2) -> list[float]:
     calls = max(1, math.ceil(_SHORTEST / max(settle(call), 1e-9)))
     samples: list[float] = []
     begin = time.perf_counter()
-    while len(samples) < MAX_SAMPLES and (
-        len(samples) < MIN_SAMPLES or time.perf_counter() - begin < min_time
-    ):
+    while len(samples) < MAX_SAMPLES and (len(samples) < MIN_SAMPLES or time.perf_counter() - begin < min_time):
         start = time.perf_counter()
         for _ in range(calls):
             call()

@@ -1,0 +1,45 @@
+# Everything runs in the project's own .venv; any Python 3.11 to 3.13 will do: make train PYTHON=python3.12
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+
+.PHONY: train test scaling readme lint clean
+
+train: $(VENV)/installed
+	$(RUN) -m rnn.train
+
+test: $(VENV)/installed-test
+	$(RUN) -m pytest
+
+scaling: $(VENV)/installed
+	$(RUN) -m experiments.matmul_scaling
+
+readme: $(VENV)/installed
+	$(RUN) -m experiments.readme
+
+lint: $(VENV)/installed-dev
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+clean:
+	rm -rf $(VENV) build *.egg-info
+
+$(VENV)/created:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "error: Python 3.11 to 3.13 is needed, $(PYTHON) is another; name one: make PYTHON=python3.12"; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || \
+		{ echo "error: $(PYTHON) cannot make virtual environments; on Debian or Ubuntu: apt install python3-venv"; exit 2; }
+	@touch $@
+
+$(VENV)/installed: $(VENV)/created setup.cfg pyproject.toml
+	$(RUN) -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/created setup.cfg pyproject.toml
+	$(RUN) -m pip install --quiet --editable ".[test]"
+	@touch $@ $(VENV)/installed
+
+$(VENV)/installed-dev: $(VENV)/created setup.cfg pyproject.toml
+	$(RUN) -m pip install --quiet --editable ".[dev]"
+	@touch $@ $(VENV)/installed $(VENV)/installed-test

@@ -1,0 +1,229 @@
+"""One training run: load, restore, train, save, test, report."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels import cli, progress
+from kernels.measure import machine, results, timing
+from rnn import checkpoint, report
+from rnn.batches import Batches, as_steps
+from rnn.data import DataError, load
+from rnn.settings import Settings
+from rnn.stepwise import Stepwise
+
+__all__ = ["Run"]
+
+
+class Run:
+    """One training run, from the options to the last line."""
+
+    def __init__(self, options: argparse.Namespace, arguments: list[str]) -> None:
+        self.options, self.arguments = options, arguments
+        saved = self._saved_checkpoint()
+        self.settings = self._settings(saved)
+        self.kernel = cli.get_kernel(options.kernel or (saved.header.kernel if saved else "auto"))
+        try:
+            self.data = load(options.data)
+        except DataError as error:
+            raise cli.CommandError(str(error)) from error
+        self.batches = Batches(self.data.train, self.settings.batch_size, self.settings.seed)
+        self.engine = Stepwise(self.settings, self.kernel.matmul)
+        self.step, self.first_step = 0, 1
+        self.transcript: list[results.TranscriptLine] = []
+        if saved:
+            self._restore(saved)
+
+    def go(self) -> None:
+        """Train, test, report."""
+        self._announce()
+        if "numba" in self.kernel.spec.requires:
+            start_up = timing.first_call(lambda: self.engine.evaluate(*self.batches[0]))
+            print(f"Start-up: {start_up:.1f} s to compile, or to load what an earlier run compiled", flush=True)
+        begin = time.perf_counter()
+        with np.errstate(over="ignore", invalid="ignore"):  # a diverging run says so itself
+            self._train()
+        self._test(time.perf_counter() - begin)
+
+    # -- before training
+
+    def _saved_checkpoint(self) -> checkpoint.Checkpoint | None:
+        if not self.options.resume:
+            return None
+        try:
+            return checkpoint.load(self.options.checkpoint)
+        except checkpoint.CheckpointError as error:
+            raise cli.CommandError(str(error)) from error
+
+    def _settings(self, saved: checkpoint.Checkpoint | None) -> Settings:
+        asked = {
+            name: value for name in Settings.__struct_fields__ if (value := getattr(self.options, name)) is not None
+        }
+        if saved is None:
+            return Settings(**asked)
+        for name, value in asked.items():
+            kept = getattr(saved.header.settings, name)
+            if kept != value:
+                option = name.replace("_", "-")
+                raise cli.CommandError(
+                    f"{self.options.checkpoint} was trained with --{option} {kept}, not {value}; "
+                    f"leave out --{option} to continue it"
+                )
+        return saved.header.settings
+
+    def _restore(self, saved: checkpoint.Checkpoint) -> None:
+        if saved.header.data != self.data.digest:
+            raise cli.CommandError(f"{self.options.checkpoint} was trained on other data than {self.data.source}")
+        if saved.header.step > self.options.steps:
+            raise cli.CommandError(
+                f"{self.options.checkpoint} is at step {saved.header.step}, beyond --steps {self.options.steps}"
+            )
+        try:
+            saved.restore(self.engine.arrays, self.options.checkpoint)
+        except checkpoint.CheckpointError as error:
+            raise cli.CommandError(str(error)) from error
+        self.step, self.transcript = saved.header.step, list(saved.header.transcript)
+        self.first_step = self.step + 1
+        if saved.header.kernel != self.kernel.name:
+            print(f"note: {saved.header.kernel} made the checkpoint; {self.kernel.name} may round differently")
+
+    def _announce(self) -> None:
+        s, data = self.settings, self.data
+        asked = self.options.kernel or "auto"
+        became = "" if asked == self.kernel.name else f" (from '{asked}')"
+        print(f"Machine: {machine.describe().sentence()}")
+        print(f"Kernel:  {self.kernel.name}{became}, {self.options.threads} threads")
+        trained = f"batches of {s.batch_size}, {s.optimizer} at {s.learning_rate:g}, seed {s.seed}"
+        print(f"Network: {s.cell}, {s.hidden} units, {trained}")
+        unverified = "" if data.verified else "; these are not the published MNIST files (unverified)"
+        print(f"Data:    {len(data.train.labels):,} + {len(data.test.labels):,} images from {data.source}{unverified}")
+        if self.step:
+            print(f"Resumed: {self.options.checkpoint} at step {self.step}")
+        sys.stdout.flush()
+
+    # -- training
+
+    def _train(self) -> None:
+        every = self.options.checkpoint_every
+        if every and self.step == 0:
+            self._save(self.options.checkpoint)
+        with _interrupt_flag() as interrupted, progress.steps(self.step, self.options.steps) as advance:
+            while self.step < self.options.steps:
+                x, labels = self.batches[self.step]
+                self.engine.train(x, labels)
+                self.step += 1
+                if self.step == 1 or self.step % self.options.display_step == 0:
+                    self._display(x, labels)
+                advance(self.step)
+                if interrupted:
+                    self._stop()
+                if every and self.step % every == 0:
+                    self._save(self.options.checkpoint)
+        if self.options.checkpoint and not (every and self.step % every == 0):
+            self._save(self.options.checkpoint)
+        print("Optimization Finished!")
+
+    def _display(self, x: NDArray, labels: NDArray) -> None:
+        loss, accuracy = self.engine.evaluate(x, labels)
+        self.transcript.append(results.TranscriptLine(self.step, loss, accuracy))
+        print(report.transcript_line(self.transcript[-1]), flush=True)
+        if loss != loss:
+            raise cli.CommandError(
+                f"the loss is not a number at step {self.step}: the training has diverged; "
+                f"try a --learning-rate below {self.settings.learning_rate:g}",
+                cli.CHECK_FAILED,
+            )
+
+    def _save(self, path: Path) -> None:
+        header = checkpoint.Header(
+            checkpoint.SCHEMA, self.step, self.settings, self.kernel.name, self.data.digest, self.transcript
+        )
+        try:
+            checkpoint.save(path, header, self.engine.arrays)
+        except OSError as error:
+            kept = f"; {path} still holds an earlier step" if path.exists() else ""
+            raise cli.CommandError(
+                f"cannot save step {self.step} to {path}: {error.strerror}{kept}", cli.CHECK_FAILED
+            ) from error
+
+    def _stop(self) -> None:
+        path = self.options.checkpoint or Path(f"checkpoint-{self.settings.cell}-step{self.step}.npz")
+        self._save(path)
+        arguments = [argument for argument in self.arguments if argument != "--resume"]
+        if self.options.checkpoint is None:
+            arguments += ["--checkpoint", str(path)]
+        command = " ".join(["python -m rnn.train", *map(shlex.quote, arguments), "--resume"])
+        raise cli.CommandError(f"interrupted after step {self.step}; continue with: {command}", cli.INTERRUPTED)
+
+    # -- after training
+
+    def _test(self, training_seconds: float) -> None:
+        test = self.data.test
+        parts = [self.engine.predict(as_steps(test.images[i : i + 128])) for i in range(0, len(test.labels), 128)]
+        predicted = np.concatenate(parts)
+        right = predicted == test.labels
+        correct, images = int(right.sum()), len(right)
+        first_128 = float(right[:128].mean(dtype=np.float32))
+        print(f"Testing Accuracy: {first_128}")
+        print(report.accuracy_line(correct, images))
+        print(report.confusion_line(test.labels, predicted))
+        done = self.options.steps - self.first_step + 1
+        if done:
+            print(f"{done:,} steps in {training_seconds:.1f} s, {done / training_seconds:.1f} steps/s")
+        times = report.process_times()
+        print(report.time_lines(*times))
+        if self.options.results:
+            point = results.TrainingPoint(
+                kernel=self.kernel.name,
+                cell=self.settings.cell,
+                optimizer=self.settings.optimizer,
+                steps=self.options.steps,
+                first_step=self.first_step,
+                batch_size=self.settings.batch_size,
+                hidden=self.settings.hidden,
+                learning_rate=self.settings.learning_rate,
+                seed=self.settings.seed,
+                threads=self.options.threads,
+                verified_data=self.data.verified,
+                transcript=self.transcript,
+                accuracy_first_128=first_128,
+                correct=correct,
+                images=images,
+                interval=report.wilson(correct, images),
+                training_seconds=training_seconds,
+                real=times[0],
+                user=times[1],
+                sys=times[2],
+            )
+            cli.write_results(self.options.results, results.new("rnn.train", self.arguments, [point], ceilings=None))
+        target = self.options.target_accuracy
+        if target is not None and correct / images < target:
+            raise cli.CommandError(
+                f"accuracy {correct / images:.4f} is below --target-accuracy {target:g}", cli.CHECK_FAILED
+            )
+
+
+@contextmanager
+def _interrupt_flag() -> Iterator[list[bool]]:
+    """A list that is no longer empty once Ctrl-C was pressed: a step is never left half done. A second one stops."""
+    pressed: list[bool] = []
+
+    def note(number: int, frame: object) -> None:
+        pressed.append(True)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
