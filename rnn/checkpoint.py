@@ -30,12 +30,13 @@ class CheckpointError(ValueError):
 
 
 class Header(msgspec.Struct, frozen=True):
-    """step: updates made so far. data: digest of the data set. kernel: name of the kernel that made them."""
+    """step: updates made so far, by kernel and engine. data: digest of the data set."""
 
     schema: int
     step: int
     settings: Settings
     kernel: str
+    engine: str
     data: str
     transcript: list[TranscriptLine]
 

@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 
 from kernels import cli, progress
 from kernels.measure import machine, results, timing
-from rnn import checkpoint, report
+from rnn import checkpoint, engines, report
 from rnn.batches import Batches, as_steps
 from rnn.data import DataError, load
 from rnn.settings import Settings
-from rnn.stepwise import Stepwise
 
 __all__ = ["Run"]
 
@@ -38,7 +37,13 @@ class Run:
         except DataError as error:
             raise cli.CommandError(str(error)) from error
         self.batches = Batches(self.data.train, self.settings.batch_size, self.settings.seed)
-        self.engine = Stepwise(self.settings, self.kernel.matmul)
+        try:
+            self.engine_name = engines.choose(
+                options.engine or (saved.header.engine if saved else "auto"), self.kernel, self.settings
+            )
+        except engines.UnsupportedEngine as error:
+            raise cli.CommandError(str(error)) from error
+        self.engine = engines.create(self.engine_name, self.kernel, self.settings)
         self.step, self.first_step = 0, 1
         self.transcript: list[results.TranscriptLine] = []
         if saved:
@@ -48,7 +53,7 @@ class Run:
         """Train, test, report."""
         self._announce()
         if "numba" in self.kernel.spec.requires:
-            start_up = timing.first_call(lambda: self.engine.evaluate(*self.batches[0]))
+            start_up = timing.first_call(self._compile)
             print(f"Start-up: {start_up:.1f} s to compile, or to load what an earlier run compiled", flush=True)
         begin = time.perf_counter()
         with np.errstate(over="ignore", invalid="ignore"):  # a diverging run says so itself
@@ -94,15 +99,16 @@ class Run:
             raise cli.CommandError(str(error)) from error
         self.step, self.transcript = saved.header.step, list(saved.header.transcript)
         self.first_step = self.step + 1
-        if saved.header.kernel != self.kernel.name:
-            print(f"note: {saved.header.kernel} made the checkpoint; {self.kernel.name} may round differently")
+        now, then = (self.kernel.name, self.engine_name), (saved.header.kernel, saved.header.engine)
+        if now != then:
+            print(f"note: made by {' '.join(then)}, continued by {' '.join(now)}, which may round differently")
 
     def _announce(self) -> None:
         s, data = self.settings, self.data
         asked = self.options.kernel or "auto"
         became = "" if asked == self.kernel.name else f" (from '{asked}')"
         print(f"Machine: {machine.describe().sentence()}")
-        print(f"Kernel:  {self.kernel.name}{became}, {self.options.threads} threads")
+        print(f"Kernel:  {self.kernel.name}{became}, {self.engine_name} engine, {self.options.threads} threads")
         trained = f"batches of {s.batch_size}, {s.optimizer} at {s.learning_rate:g}, seed {s.seed}"
         print(f"Network: {s.cell}, {s.hidden} units, {trained}")
         unverified = "" if data.verified else "; these are not the published MNIST files (unverified)"
@@ -110,6 +116,11 @@ class Run:
         if self.step:
             print(f"Resumed: {self.options.checkpoint} at step {self.step}")
         sys.stdout.flush()
+
+    def _compile(self) -> None:
+        """Call all that training will call, and change nothing."""
+        self.engine.evaluate(*self.batches[0])
+        self.engine.loss_and_gradients(*self.batches[0])
 
     # -- training
 
@@ -146,7 +157,13 @@ class Run:
 
     def _save(self, path: Path) -> None:
         header = checkpoint.Header(
-            checkpoint.SCHEMA, self.step, self.settings, self.kernel.name, self.data.digest, self.transcript
+            schema=checkpoint.SCHEMA,
+            step=self.step,
+            settings=self.settings,
+            kernel=self.kernel.name,
+            engine=self.engine_name,
+            data=self.data.digest,
+            transcript=self.transcript,
         )
         try:
             checkpoint.save(path, header, self.engine.arrays)
@@ -185,6 +202,7 @@ class Run:
         if self.options.results:
             point = results.TrainingPoint(
                 kernel=self.kernel.name,
+                engine=self.engine_name,
                 cell=self.settings.cell,
                 optimizer=self.settings.optimizer,
                 steps=self.options.steps,

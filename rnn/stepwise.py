@@ -28,9 +28,13 @@ class Stepwise:
 
     def train(self, x: NDArray, labels: NDArray) -> float:
         """One step on a batch x (28,N,28), labels (N,); returns the loss before the update."""
-        loss, gradients = self._network.loss_and_gradients(self.weights, x, labels)
+        loss, gradients = self.loss_and_gradients(x, labels)
         self._optimizer.update(self.weights, gradients)
         return loss
+
+    def loss_and_gradients(self, x: NDArray, labels: NDArray) -> tuple[float, Weights]:
+        """Mean loss of a batch and its gradient by every weight, valid until the next call."""
+        return self._network.loss_and_gradients(self.weights, x, labels)
 
     def evaluate(self, x: NDArray, labels: NDArray) -> tuple[float, float]:
         """Loss and accuracy on a batch, with the weights as they are."""

@@ -24,6 +24,11 @@ def parser() -> argparse.ArgumentParser:
     p = cli.Parser("python -m rnn.train", "Train a recurrent network on MNIST through any matmul kernel.", EXAMPLES)
     p.add_argument("--kernel", metavar="NAME", help=f"{cli.kernel_help()} (default: auto)")
     p.add_argument(
+        "--engine",
+        choices=("auto", "stepwise", "fused"),
+        help="stepwise: one operation after another; fused: the whole step at once (default: auto, fused where it is)",
+    )
+    p.add_argument(
         "--steps",
         type=cli.at_least(1),
         default=10_000,

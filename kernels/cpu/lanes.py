@@ -7,11 +7,15 @@ whatever the processor has: 16 lanes are one AVX-512 register, two AVX2 register
 A tile is a plain value inside a compiled function. It never exists in memory: LLVM gives every element a register of
 its own, as long as the tile, one row of vectors and one broadcast number fit the register file.
 
+Besides these, +, -, * and / work on two tiles of one shape, or on a tile and a number, element by element.
+
 The operations do not check bounds. Offsets and strides count float32 numbers.
 """
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding
@@ -19,9 +23,9 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.datamodel import models
-from numba.extending import intrinsic, register_model
+from numba.extending import intrinsic, overload, register_model
 
-__all__ = ["LANES", "REGISTERS", "add_outer", "add_rows", "store", "transposed", "zeros"]
+__all__ = ["LANES", "REGISTERS", "add_outer", "add_rows", "clamp", "rows", "store", "transposed", "zeros"]
 
 _FEATURES = llvmlite.binding.get_host_cpu_features()
 
@@ -140,6 +144,76 @@ def transposed(typing: Any, tile: Any) -> Any:
         return value
 
     return tile(tile), generate
+
+
+@intrinsic(prefer_literal=True)
+def rows(typing: Any, tile: Any, part: Any, count: Any) -> Any:
+    """``rows(tile, part, count)``: the rows from part·count on; part and count are constants of the program."""
+    some = Tile(count.literal_value, tile.vectors, tile.lanes)
+    first = part.literal_value * count.literal_value * tile.vectors
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        value = ir.Constant(context.get_value_type(some), ir.Undefined)
+        for _, _, index in _elements(some):
+            number = builder.extract_value(arguments[0], first + index)
+            value = builder.insert_value(value, number, index)
+        return value
+
+    return some(tile, part, count), generate
+
+
+@intrinsic
+def clamp(typing: Any, tile: Any, low: Any, high: Any) -> Any:
+    """``clamp(tile, low, high)``: every number moved into low..high; NaN stays NaN."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        value, low, high = arguments
+        low, high = _broadcast(builder, tile.vector, low), _broadcast(builder, tile.vector, high)
+        for _, _, index in _elements(tile):
+            x = builder.extract_value(value, index)
+            x = builder.select(builder.fcmp_ordered("<", x, low), low, x)
+            x = builder.select(builder.fcmp_ordered(">", x, high), high, x)
+            value = builder.insert_value(value, x, index)
+        return value
+
+    return tile(tile, types.float32, types.float32), generate
+
+
+def _define_operator(symbol: Callable[..., Any], instruction: str) -> None:
+    """Let ``symbol`` work on two tiles, or a tile and a number, element by element."""
+
+    @intrinsic
+    def elementwise(typing: Any, x: Any, y: Any) -> Any:
+        tile = x if isinstance(x, Tile) else y
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            def element(argument: Any, kind: Any, index: int) -> Any:
+                if isinstance(kind, Tile):
+                    return builder.extract_value(argument, index)
+                return _broadcast(builder, tile.vector, argument)
+
+            value = ir.Constant(context.get_value_type(tile), ir.Undefined)
+            for _, _, index in _elements(tile):
+                left, right = (element(a, k, index) for a, k in zip(arguments, signature.args, strict=True))
+                # "contract": a product and a sum may become one fused instruction
+                result = getattr(builder, instruction)(left, right, flags=("contract",))
+                value = builder.insert_value(value, result, index)
+            return value
+
+        number = types.float32
+        return tile(x if isinstance(x, Tile) else number, y if isinstance(y, Tile) else number), generate
+
+    @overload(symbol)
+    def operate(x, y):  # type: ignore[no-untyped-def]
+        if isinstance(x, Tile) or isinstance(y, Tile):
+            return lambda x, y: elementwise(x, y)
+        return None
+
+
+_define_operator(operator.add, "fadd")
+_define_operator(operator.sub, "fsub")
+_define_operator(operator.mul, "fmul")
+_define_operator(operator.truediv, "fdiv")
 
 
 @intrinsic

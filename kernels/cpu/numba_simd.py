@@ -24,8 +24,9 @@ import numpy as np
 from numba import get_num_threads, njit, prange
 from numpy.typing import NDArray
 
-from kernels.cpu.lanes import LANES, REGISTERS, add_outer, add_rows, store, transposed, zeros
+from kernels.cpu.lanes import LANES, REGISTERS, add_outer, add_rows, store, zeros
 from kernels.cpu.memory import aligned_empty
+from kernels.cpu.packing import packer
 
 VECTORS = 2
 ROWS = 12 if REGISTERS >= 32 else 6  # 24 or 12 registers of C, 2 of B, 1 of A; the rest is the compiler's
@@ -121,42 +122,7 @@ def _cell(
                 _block(a_block, b_block, c, n, i, rows, j, columns, steps, k == 0, edge)
 
 
-def _packer(width: int, vectors: int, lanes: int):  # type: ignore[no-untyped-def]
-    """A packing function for panels of `width` = vectors·lanes rows: a constant, so that a row is a few registers."""
-
-    @njit(cache=True)
-    def pack(x: NDArray, corner: int, down: int, along: int, count: int, depth: int, block: NDArray) -> None:
-        """Copy `count` rows of `depth` numbers, from x[corner] on, into panels of `width` rows, k by k.
-
-        down, along: distances in x between rows and between steps of k. Zeros fill the last panel.
-        """
-        whole = depth - depth % lanes
-        for start in range(0, count, width):
-            panel, source = start * depth, corner + start * down
-            if count - start < width:
-                for p in range(depth):
-                    for r in range(width):
-                        inside = r < count - start
-                        block[panel + p * width + r] = x[source + r * down + p * along] if inside else np.float32(0)
-            elif down == 1:
-                for p in range(depth):
-                    row = add_rows(zeros(1, vectors, lanes), x, source + p * along, 0)
-                    store(row, block, panel + p * width, 0)
-            else:
-                for r in range(0, width, lanes):
-                    for p in range(0, whole, lanes):
-                        square = add_rows(zeros(lanes, 1, lanes), x, source + r * down + p, down)
-                        store(transposed(square), block, panel + p * width + r, width)
-                for p in range(whole, depth):
-                    for r in range(width):
-                        block[panel + p * width + r] = x[source + r * down + p]
-
-    return pack
-
-
-_LANES_A = 4 if ROWS % 4 == 0 else 2
-_pack_a = _packer(ROWS, ROWS // _LANES_A, _LANES_A)
-_pack_b = _packer(WIDTH, VECTORS, LANES)
+_pack_a, _pack_b = packer(ROWS), packer(WIDTH)
 
 
 @njit(cache=True)

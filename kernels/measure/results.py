@@ -104,6 +104,7 @@ class TrainingPoint(msgspec.Struct, frozen=True, tag="training"):
     """One training run; real, user and sys are seconds of the whole process, as the shell's `time` reports them."""
 
     kernel: str
+    engine: str
     cell: str
     optimizer: str
     steps: int
