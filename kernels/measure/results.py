@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -23,8 +24,10 @@ __all__ = [
     "SCHEMA",
     "Git",
     "MatmulPoint",
+    "Point",
     "Results",
     "ResultsError",
+    "StepPoint",
     "TrainingPoint",
     "TranscriptLine",
     "command_line",
@@ -131,6 +134,26 @@ class TrainingPoint(msgspec.Struct, frozen=True, tag="training"):
         return self.correct / self.images
 
 
+class StepPoint(msgspec.Struct, frozen=True, tag="step"):
+    """One way to do a training step of the published network. Samples are seconds per step.
+
+    loss: of the first step, from the same weights and batch for every contestant.
+    """
+
+    contestant: str
+    batch_size: int
+    hidden: int
+    threads: int
+    status: Literal["ok", "skipped", "failed"]
+    reason: str | None = None
+    loss: float | None = None
+    first_call: float | None = None
+    samples: list[float] = []
+
+
+Point = MatmulPoint | TrainingPoint | StepPoint
+
+
 class Results(msgspec.Struct, frozen=True):
     """One result file."""
 
@@ -141,12 +164,10 @@ class Results(msgspec.Struct, frozen=True):
     machine: machine.Machine
     software: dict[str, str]
     ceilings: Ceilings | None
-    points: list[MatmulPoint | TrainingPoint]
+    points: list[Point]
 
 
-def new(
-    module: str, arguments: list[str], points: list[MatmulPoint | TrainingPoint], ceilings: Ceilings | None
-) -> Results:
+def new(module: str, arguments: list[str], points: Sequence[Point], ceilings: Ceilings | None) -> Results:
     """Results of this process, on this machine, from this source."""
     return Results(
         schema=SCHEMA,
@@ -156,7 +177,7 @@ def new(
         machine=machine.describe(),
         software=machine.software(),
         ceilings=ceilings,
-        points=points,
+        points=list(points),
     )
 
 

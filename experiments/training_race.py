@@ -1,0 +1,205 @@
+"""``python -m experiments.training_race``: one training step by every engine, by plain NumPy, TensorFlow and PyTorch.
+
+All start from the same weights, see the same batch, and must agree on the losses of the first steps before any is
+timed. They are timed in turns in one run, so a drift of the machine's speed meets all alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import kernels
+from kernels import cli, progress
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from kernels.measure.results import StepPoint
+
+EXAMPLES = """\
+  python -m experiments.training_race                                     everything that is installed
+  python -m experiments.training_race --kernel cpu-blas cpu-numba-simd --rounds 20
+  python -m experiments.training_race --batch-size 256 --hidden 256 --results race.json
+exit codes: 0 done, 1 a contestant's loss is wrong, 2 wrong usage, 3 a kernel asked for cannot run here"""
+
+Step = Callable[[], float]
+RATE = 0.001
+CHECKED_STEPS = 5
+AGREEMENT = 1e-4  # relative, of the losses of the first steps: float32 sums in different orders
+TENSORFLOW_MODES = ("graph", "xla", "keras")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    p = cli.Parser(
+        "python -m experiments.training_race",
+        "Time one training step of the published network, side by side.",
+        EXAMPLES,
+    )
+    p.add_argument(
+        "--kernel",
+        nargs="+",
+        default=["numba", "cpu-blas"],
+        metavar="NAME",
+        help=f"kernels of the stepwise engine: {cli.kernel_help()} (default: numba cpu-blas)",
+    )
+    p.add_argument("--batch-size", type=cli.at_least(1), default=128, metavar="N", help="(default: %(default)s)")
+    p.add_argument("--hidden", type=cli.at_least(1), default=128, metavar="N", help="(default: %(default)s)")
+    p.add_argument("--rounds", type=cli.at_least(1), default=5, metavar="N", help="turns each (default: %(default)s)")
+    cli.add_threads(p)
+    p.add_argument("--results", type=Path, metavar="FILE", help="write a result file (.json)")
+    options = p.parse_args(arguments)
+    with cli.errors_as_lines():
+        cli.require_writable(options.results)
+        cli.use_threads(options.threads)
+        _race(options, arguments)
+
+
+def _race(options: argparse.Namespace, arguments: list[str]) -> None:
+    from kernels.measure import ceilings, machine, results, timing
+
+    print(f"Machine: {machine.describe().sentence()}")
+    limits = ceilings.measure(options.threads)
+    print(f"Limits:  {limits.peak_flops / 1e9:.0f} GFLOP/s, measured with {options.threads} threads", flush=True)
+    entries, absent = _contestants(options)
+    started: dict[str, Step] = {}
+    points: list[StepPoint] = []
+    expected: list[float] = []
+    setting = {"batch_size": options.batch_size, "hidden": options.hidden, "threads": options.threads}
+    first: dict[str, tuple[float, float]] = {}
+    with progress.named(len(entries)) as advance:
+        for name, start in entries.items():
+            advance(name)
+            step = start()
+            losses: list[float] = []
+            seconds = timing.first_call(lambda step=step, losses=losses: losses.append(step()))  # type: ignore[misc]
+            losses += [step() for _ in range(CHECKED_STEPS - 1)]
+            expected = expected or losses
+            if worst := _disagreement(losses, expected):
+                points.append(results.StepPoint(name, **setting, status="failed", reason=worst, loss=losses[0]))
+                continue
+            started[name], first[name] = step, (losses[0], seconds)
+    for name, samples in timing.alternate(started, options.rounds).items():
+        loss, seconds = first[name]
+        points.append(results.StepPoint(name, **setting, status="ok", loss=loss, first_call=seconds, samples=samples))
+    points += [results.StepPoint(name, **setting, status="skipped", reason=reason) for name, reason in absent.items()]
+    _show(points, options, limits.peak_flops)
+    if options.results:
+        cli.write_results(options.results, results.new("experiments.training_race", arguments, points, limits))
+    if wrong := [f"{point.contestant}: {point.reason}" for point in points if point.status == "failed"]:
+        raise cli.CommandError("; ".join(wrong), cli.CHECK_FAILED)
+
+
+def _disagreement(losses: list[float], expected: list[float]) -> str | None:
+    for step, (loss, right) in enumerate(zip(losses, expected, strict=True), 1):
+        if not abs(loss - right) <= AGREEMENT * abs(right):
+            return f"loss {loss:.6f} at step {step}, the others have {right:.6f}"
+    return None
+
+
+def _contestants(options: argparse.Namespace) -> tuple[dict[str, Callable[[], Step]], dict[str, str]]:
+    """What can start here, by name, and why the rest cannot."""
+    import numpy as np
+
+    from experiments import _frameworks, _numpy_lstm
+    from rnn import engines
+    from rnn.batches import Batches
+    from rnn.data import DataError, load
+    from rnn.settings import Settings
+
+    settings = Settings(batch_size=options.batch_size, hidden=options.hidden, learning_rate=RATE)
+    try:
+        x, labels = Batches(load().train, options.batch_size, settings.seed)[0]
+    except DataError as error:
+        raise cli.CommandError(str(error)) from error
+
+    def engine(name: str, kernel: kernels.Kernel) -> Callable[[], Step]:
+        def start() -> Step:
+            running = engines.create(name, kernel, settings)
+            return lambda: running.train(x, labels)
+
+        return start
+
+    def numpy_network() -> Step:
+        weights = _initial()
+
+        def step() -> float:
+            loss, gradients = _numpy_lstm.loss_and_gradients(weights, x, labels)
+            for name, weight in weights.items():
+                weight -= np.float32(RATE) * gradients[name]
+            return loss
+
+        return step
+
+    def _initial() -> dict[str, NDArray]:
+        from rnn.network import initial_weights
+
+        return initial_weights(settings.cell, settings.hidden, settings.seed)
+
+    entries: dict[str, Callable[[], Step]] = {"NumPy, as one writes it": numpy_network}
+    for kernel in {kernel.name: kernel for kernel in map(cli.get_kernel, options.kernel)}.values():
+        entries[f"stepwise, {kernel.name}"] = engine("stepwise", kernel)
+        if engines.choose("auto", kernel, settings) == "fused":
+            entries[f"fused, {kernel.name}"] = engine("fused", kernel)
+    absent = {}
+    if importlib.util.find_spec("tensorflow"):
+        for mode in TENSORFLOW_MODES:
+            entries[f"TensorFlow, {mode}"] = lambda mode=mode: _frameworks.tensorflow_step(  # type: ignore[misc]
+                mode, _initial(), x, labels, RATE, options.threads
+            )
+    else:
+        absent["TensorFlow"] = "not installed; pip install 'matmul-ladder[reference]'"
+    if importlib.util.find_spec("torch"):
+        entries["PyTorch"] = lambda: _frameworks.torch_step(_initial(), x, labels, RATE, options.threads)
+    else:
+        absent["PyTorch"] = "not installed; pip install torch"
+    return entries, absent
+
+
+def _show(points: list[StepPoint], options: argparse.Namespace, peak: float) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from kernels.measure.timing import ratio, spread
+
+    timed = sorted((point for point in points if point.samples), key=lambda point: spread(point.samples).median)
+    table = Table(
+        title=f"One training step: batch {options.batch_size}, hidden {options.hidden}, {options.threads} threads",
+        title_justify="left",
+    )
+    table.add_column("by")
+    for column in ("ms", "±", "times the fastest", "of the peak", "first call, s"):
+        table.add_column(column, justify="right")
+    for point in timed:
+        seconds = spread(point.samples)
+        table.add_row(
+            point.contestant,
+            f"{seconds.median * 1e3:.2f}",
+            f"{seconds.half_range * 1e3:.2f}",
+            f"{ratio(point.samples, timed[0].samples).median:.2f}",
+            f"{_flops(options.batch_size, options.hidden) / seconds.median / peak:.0%}",
+            f"{point.first_call:.2f}",
+        )
+    Console().print(table)
+    for point in points:
+        if point.status != "ok":
+            print(f"{point.contestant} {point.status}: {point.reason}")
+    if len(timed) > 1:
+        times = ratio(timed[1].samples, timed[0].samples)
+        factor = f"{times.median:.2f} ± {times.half_range:.2f}"
+        print(f"{timed[0].contestant} is {factor} times faster than {timed[1].contestant}")
+
+
+def _flops(batch: int, hidden: int, steps: int = 28, inputs: int = 28) -> int:
+    """Of the LSTM's products: z = xh·W, dh = dz·Wᵀ (not needed at the first step) and dW = xhᵀ·dz."""
+    forward = 2 * batch * (inputs + hidden) * 4 * hidden
+    return steps * 2 * forward + (steps - 1) * 2 * batch * hidden * 4 * hidden
+
+
+if __name__ == "__main__":
+    main()
