@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import kernels
+from experiments import _pictures
 from kernels import cli, progress
 from kernels.ladder import ALIASES
 
@@ -130,7 +131,8 @@ def main(arguments: list[str] | None = None) -> None:
         if options.list:
             _list()
         elif options.source:
-            _show(_read(options.source), options.plot)
+            _pictures.require(options.plot)
+            _show(cli.read_results(options.source), options.plot)
         else:
             _measure(options, arguments)
 
@@ -141,24 +143,22 @@ def _list() -> None:
     print(f"aliases: {', '.join(ALIASES)}")
 
 
-def _read(path: Path) -> Results:
-    from kernels.measure import results
-
-    try:
-        return results.read(path)
-    except results.ResultsError as error:
-        raise cli.CommandError(str(error)) from error
-
-
 def _measure(options: argparse.Namespace, arguments: list[str]) -> None:
     cli.require_writable(options.results)
-    cli.require_writable(options.plot)
-    _check_plot(options.plot)
+    _pictures.require(options.plot)
     asked = options.kernel or [name for name, reason in kernels.available().items() if reason is None]
     cli.use_threads(options.threads)
     # two names of one kernel are one kernel
     chosen = {kernel.name: kernel for kernel in map(cli.get_kernel, asked)}
-    scaling = Scaling(options, list(chosen.values()))
+    quick = options.quick
+    scaling = Scaling(
+        list(chosen.values()),
+        _shapes(options),
+        options.threads,
+        min_time=options.min_time or (0.05 if quick else 0.2),
+        time_limit=options.time_limit or (3.0 if quick else 20.0),
+        verify_only=options.verify_only,
+    )
     if options.verify_only:
         scaling.run()
         _finish(scaling.points)
@@ -191,19 +191,9 @@ def _show(found: Results, plot: Path | None) -> None:
     if sentence := summary(points):
         print(sentence)
     if plot:
-        _check_plot(plot)
-        from plots import scaling, style
+        from plots import scaling
 
-        try:
-            style.save(scaling.draw(found), plot)
-        except OSError as error:
-            raise cli.CommandError(f"cannot write {plot}: {error.strerror}", cli.CHECK_FAILED) from error
-        print(f"wrote {plot}")
-
-
-def _check_plot(path: Path | None) -> None:
-    if path is not None and path.suffix not in (".png", ".svg", ".pdf"):
-        raise cli.CommandError(f"cannot draw {path}: the name must end in .png, .svg or .pdf")
+        _pictures.save(scaling.draw(found), plot)
 
 
 def _finish(points: list[MatmulPoint]) -> None:
@@ -215,13 +205,17 @@ def _finish(points: list[MatmulPoint]) -> None:
 class Scaling:
     """The measurement: every kernel at every shape, smallest first; `points` holds what came of it."""
 
-    def __init__(self, options: argparse.Namespace, chosen: list[Kernel]) -> None:
-        self.threads: int = options.threads
-        self.verify_only: bool = options.verify_only
-        self.min_time: float = options.min_time or (0.05 if options.quick else 0.2)
-        self.time_limit: float = options.time_limit or (3.0 if options.quick else 20.0)
-        self.kernels = chosen
-        self.shapes = _shapes(options)
+    def __init__(
+        self,
+        chosen: list[Kernel],
+        shapes: list[Shape],
+        threads: int,
+        min_time: float = 0.2,
+        time_limit: float = 20.0,
+        verify_only: bool = False,
+    ) -> None:
+        self.kernels, self.shapes, self.threads = chosen, shapes, threads
+        self.min_time, self.time_limit, self.verify_only = min_time, time_limit, verify_only
         self.limits: Ceilings | None = None
         self.points: list[MatmulPoint] = []
         self._seconds_per_flop: dict[str, float] = {}

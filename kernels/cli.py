@@ -159,6 +159,16 @@ def require_writable(path: Path | None) -> None:
             raise CommandError(str(error)) from error
 
 
+def read_results(path: Path) -> Results:
+    """Read a result file, or end the command."""
+    from kernels.measure import results
+
+    try:
+        return results.read(path)
+    except results.ResultsError as error:
+        raise CommandError(str(error)) from error
+
+
 def write_results(path: Path, results: Results) -> None:
     """Write a result file, or end the command."""
     from kernels.measure.results import write

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from kernels.measure.results import MatmulPoint, Results
-from plots.style import Theme, themed
+from plots.style import Theme, series, themed
 
 __all__ = ["draw"]
 
@@ -27,7 +27,7 @@ def draw(results: Results, theme: str = "light") -> Figure:
         both = bool(squares and others)
         panels = figure.subplots(1, 1 + both, sharey=True, width_ratios=(2.4, 1) if both else (1,), squeeze=False)[0]
         names = list(dict.fromkeys(point.kernel for point in points))
-        colour = {name: _colour(name, index, colours) for index, name in enumerate(names)}
+        colour = series(names, colours)
         if squares:
             _lines(panels[0], squares, colour)
         if others:
@@ -44,10 +44,6 @@ def draw(results: Results, theme: str = "light") -> Figure:
             x=0.01, ha="left", fontsize=9,
         )  # fmt: skip
     return figure
-
-
-def _colour(name: str, index: int, colours: Theme) -> str:
-    return colours.ink if name == "cpu-blas" else colours.series[index % len(colours.series)]
 
 
 def _lines(panel: Axes, points: Sequence[MatmulPoint], colour: dict[str, str]) -> None:

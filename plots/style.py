@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from kernels.measure.files import write_atomically
 
-__all__ = ["THEMES", "Theme", "save", "themed"]
+__all__ = ["THEMES", "Theme", "save", "series", "themed"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,14 @@ def themed(name: str) -> Iterator[Theme]:
     }
     with mpl.rc_context(settings):  # type: ignore[arg-type]
         yield theme
+
+
+def series(names: Sequence[str], theme: Theme) -> dict[str, str]:
+    """A colour for each name; the yardstick's is the ink."""
+    return {
+        name: theme.ink if name.startswith("cpu-blas") else theme.series[index % len(theme.series)]
+        for index, name in enumerate(names)
+    }
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -5,9 +5,9 @@ way, and each of its vectors' fused multiply-adds is independent of all others.
 
 How each level of memory is used, from the inside out:
     registers   a tile of C (ROWS x WIDTH) stays here for a whole block of k: no load or store of C per multiplication
-    L1 cache    a panel of B (DEPTH x WIDTH), read again for every tile of the block of A
-    L2 cache    a block of A (ROWS_L2 x DEPTH), read again for every panel of B
-    L3 cache    a block of B (DEPTH x COLUMNS_L3)
+    L1 cache    a panel of B (depth x WIDTH), read again for every tile of the block of A
+    L2 cache    a block of A (rows x depth), read again for every panel of B
+    L3 cache    a block of B (depth x columns)
 Packing copies each block once into the very order in which the innermost loop reads it: side by side, aligned, padded
 with zeros at the edges, so one inner loop serves every shape and every transposed operand.
 After Goto & van de Geijn, *Anatomy of High-Performance Matrix Multiplication* (ACM TOMS 34(3), 2008) and BLIS (Van Zee
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import functools
 import threading
+from typing import NamedTuple
 
 import numpy as np
 from numba import get_num_threads, njit, prange
@@ -27,14 +28,30 @@ from numpy.typing import NDArray
 from kernels.cpu.lanes import LANES, REGISTERS, add_outer, add_rows, store, zeros
 from kernels.cpu.memory import aligned_empty
 from kernels.cpu.packing import packer
+from kernels.measure.caches import cache_sizes
 
 VECTORS = 2
 ROWS = 12 if REGISTERS >= 32 else 6  # 24 or 12 registers of C, 2 of B, 1 of A; the rest is the compiler's
 WIDTH = VECTORS * LANES
-DEPTH = 256
-ROWS_L2 = 16 * ROWS
-COLUMNS_L3 = 2048
 SERIAL_FLOPS = 2_000_000  # a product of about 10 µs: waking a second core takes as long
+
+
+class Blocks(NamedTuple):
+    """How much of each operand a cache level holds: steps of k, rows of A, columns of B."""
+
+    depth: int
+    rows: int
+    columns: int
+
+
+@functools.cache
+def blocks() -> Blocks:
+    """From this machine's caches: a panel of B as large as L1, a block of A a quarter of L2, of B an eighth of L3."""
+    caches = cache_sizes()
+    depth = min(max(caches["L1"] // (4 * WIDTH), 64), 512)
+    rows = ROWS * max(caches["L2"] // 4 // (4 * depth * ROWS), 1)
+    columns = WIDTH * max(caches["L3"] // 8 // (4 * depth * WIDTH), 16)
+    return Blocks(depth, rows, columns)
 
 
 class _Workspace(threading.local):
@@ -46,8 +63,8 @@ class _Workspace(threading.local):
         if cells > self.cells:
             self.cells = cells
             self.arrays = (
-                aligned_empty((cells, ROWS_L2 * DEPTH)),
-                aligned_empty((cells, DEPTH * COLUMNS_L3)),
+                aligned_empty((cells, blocks().rows * blocks().depth)),
+                aligned_empty((cells, blocks().depth * blocks().columns)),
                 aligned_empty((cells, ROWS * WIDTH)),
             )
         return self.arrays
@@ -62,7 +79,7 @@ def product(a: NDArray, b: NDArray, c: NDArray) -> None:
     threads = get_num_threads() if 2 * m * n * depth > SERIAL_FLOPS else 1
     down, across = _grid(-(-m // ROWS), -(-n // WIDTH), threads) if threads > 1 else (1, 1)
     # seen from b's transpose, a panel of B is packed like a panel of A
-    operands = (*_flat(a), *_flat(b.T), c.reshape(-1), n, depth)
+    operands = (*_flat(a), *_flat(b.T), c.reshape(-1), n, depth, *blocks())
     if down * across == 1:
         a_block, b_block, edge = _workspace.get(1)
         _cell(*operands, 0, m, 0, n, a_block[0], b_block[0], edge[0])
@@ -91,6 +108,7 @@ def _grid(tiles_down: int, tiles_across: int, threads: int) -> tuple[int, int]:
 @njit(cache=True, parallel=True)
 def _cells(
     a: NDArray, a_down: int, a_along: int, b: NDArray, b_down: int, b_along: int, c: NDArray, n: int, depth: int,
+    block_depth: int, block_rows: int, block_columns: int,
     m: int, down: int, across: int, a_blocks: NDArray, b_blocks: NDArray, edges: NDArray,
 ) -> None:  # fmt: skip
     """One rectangle of C to each thread; they meet only at the end."""
@@ -100,7 +118,7 @@ def _cells(
         top, bottom = ROWS * (tiles_down * y // down), min(ROWS * (tiles_down * (y + 1) // down), m)
         left, right = WIDTH * (tiles_across * x // across), min(WIDTH * (tiles_across * (x + 1) // across), n)
         _cell(
-            a, a_down, a_along, b, b_down, b_along, c, n, depth,
+            a, a_down, a_along, b, b_down, b_along, c, n, depth, block_depth, block_rows, block_columns,
             top, bottom, left, right, a_blocks[cell], b_blocks[cell], edges[cell],
         )  # fmt: skip
 
@@ -108,16 +126,17 @@ def _cells(
 @njit(cache=True)
 def _cell(
     a: NDArray, a_down: int, a_along: int, b: NDArray, b_down: int, b_along: int, c: NDArray, n: int, depth: int,
+    block_depth: int, block_rows: int, block_columns: int,
     top: int, bottom: int, left: int, right: int, a_block: NDArray, b_block: NDArray, edge: NDArray,
 ) -> None:  # fmt: skip
     """c[top:bottom, left:right], by one thread."""
-    for j in range(left, right, COLUMNS_L3):
-        columns = min(COLUMNS_L3, right - j)
-        for k in range(0, depth, DEPTH):
-            steps = min(DEPTH, depth - k)
+    for j in range(left, right, block_columns):
+        columns = min(block_columns, right - j)
+        for k in range(0, depth, block_depth):
+            steps = min(block_depth, depth - k)
             _pack_b(b, j * b_down + k * b_along, b_down, b_along, columns, steps, b_block)
-            for i in range(top, bottom, ROWS_L2):
-                rows = min(ROWS_L2, bottom - i)
+            for i in range(top, bottom, block_rows):
+                rows = min(block_rows, bottom - i)
                 _pack_a(a, i * a_down + k * a_along, a_down, a_along, rows, steps, a_block)
                 _block(a_block, b_block, c, n, i, rows, j, columns, steps, k == 0, edge)
 

@@ -16,6 +16,7 @@ from typing import Literal
 import msgspec
 
 from kernels.measure import machine
+from kernels.measure.bandwidth import Level
 from kernels.measure.ceilings import Ceilings
 from kernels.measure.files import write_atomically
 from kernels.measure.timing import Spread, spread
@@ -28,6 +29,7 @@ __all__ = [
     "Results",
     "ResultsError",
     "StepPoint",
+    "ThreadPoint",
     "TrainingPoint",
     "TranscriptLine",
     "command_line",
@@ -134,6 +136,14 @@ class TrainingPoint(msgspec.Struct, frozen=True, tag="training"):
         return self.correct / self.images
 
 
+class ThreadPoint(msgspec.Struct, frozen=True, tag="threads"):
+    """One kind of work with one number of threads. Samples are seconds."""
+
+    work: str
+    threads: int
+    samples: list[float]
+
+
 class StepPoint(msgspec.Struct, frozen=True, tag="step"):
     """One way to do a training step of the published network. Samples are seconds per step.
 
@@ -151,7 +161,7 @@ class StepPoint(msgspec.Struct, frozen=True, tag="step"):
     samples: list[float] = []
 
 
-Point = MatmulPoint | TrainingPoint | StepPoint
+Point = MatmulPoint | TrainingPoint | StepPoint | ThreadPoint
 
 
 class Results(msgspec.Struct, frozen=True):
@@ -165,9 +175,12 @@ class Results(msgspec.Struct, frozen=True):
     software: dict[str, str]
     ceilings: Ceilings | None
     points: list[Point]
+    levels: list[Level] = []
 
 
-def new(module: str, arguments: list[str], points: Sequence[Point], ceilings: Ceilings | None) -> Results:
+def new(
+    module: str, arguments: list[str], points: Sequence[Point], ceilings: Ceilings | None, levels: Sequence[Level] = ()
+) -> Results:
     """Results of this process, on this machine, from this source."""
     return Results(
         schema=SCHEMA,
@@ -178,6 +191,7 @@ def new(module: str, arguments: list[str], points: Sequence[Point], ceilings: Ce
         software=machine.software(),
         ceilings=ceilings,
         points=list(points),
+        levels=list(levels),
     )
 
 

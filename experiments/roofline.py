@@ -1,0 +1,142 @@
+"""``python -m experiments.roofline``: how near is each CPU kernel to the machine's limit, and which limit is it?
+
+The roofs are measured: multiply-adds on registers, and what each level of memory delivers. A kernel is a point at its
+arithmetic intensity, FLOP per byte that must move at least (Williams, Waterman & Patterson, *Roofline*, CACM 52(4),
+2009). A point above the roof of the level its matrices fit in is impossible, and fails the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import kernels
+from experiments import _pictures
+from kernels import cli
+from kernels.ladder import LADDER, KernelSpec
+
+if TYPE_CHECKING:
+    from kernels.measure.results import MatmulPoint, Results
+
+EXAMPLES = """\
+  python -m experiments.roofline
+  python -m experiments.roofline --kernel cpu-blas cpu-numba-simd --plot roofline.png
+  python -m experiments.roofline --from roofline.json --plot roofline.svg
+exit codes: 0 done, 1 a kernel was wrong or above a roof, 2 wrong usage, 3 a kernel asked for cannot run here"""
+
+SIZES = (64, 256, 1024)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = _parser().parse_args(arguments)
+    with cli.errors_as_lines():
+        cli.require_writable(options.results)
+        _pictures.require(options.plot)
+        found = cli.read_results(options.source) if options.source else _measure(options, arguments)
+        if not found.levels or found.ceilings is None:
+            raise cli.CommandError(f"{options.source} holds no roofs; it is not a result file of this experiment")
+        _show(found)
+        if options.plot:
+            from plots import roofline
+
+            _pictures.save(roofline.draw(found), options.plot)
+        if options.results:
+            cli.write_results(options.results, found)
+        _judge(found)
+
+
+def _parser() -> argparse.ArgumentParser:
+    p = cli.Parser(
+        "python -m experiments.roofline", "Set every CPU kernel against the machine's measured limits.", EXAMPLES
+    )
+    p.add_argument("--kernel", nargs="+", metavar="NAME", help=f"{cli.kernel_help()} (default: all of the CPU)")
+    sizes = " ".join(map(str, SIZES))
+    p.add_argument("--sizes", nargs="+", type=cli.at_least(1), default=SIZES, metavar="N", help=f"(default: {sizes})")
+    cli.add_threads(p)
+    p.add_argument("--results", type=Path, metavar="FILE", help="write a result file (.json)")
+    p.add_argument("--plot", type=Path, metavar="FILE", help="draw it (.png, .svg or .pdf)")
+    p.add_argument("--from", dest="source", type=Path, metavar="FILE", help="show a result file, measure nothing")
+    return p
+
+
+def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
+    from experiments.matmul_scaling import NETWORK_SHAPES, Scaling, Shape
+
+    own = [spec.name for spec in LADDER if spec.family == "cpu" and kernels.unavailable(spec.name) is None]
+    cli.use_threads(options.threads)
+    chosen = {kernel.name: kernel for kernel in map(cli.get_kernel, options.kernel or own)}
+
+    from kernels.measure import bandwidth, ceilings, machine, results
+
+    print(f"Machine: {machine.describe().sentence()}", flush=True)
+    shapes = [Shape(size, size, size) for size in options.sizes] + [Shape.parse(text) for text in NETWORK_SHAPES]
+    scaling = Scaling(list(chosen.values()), shapes, options.threads)
+    scaling.limits = ceilings.measure(options.threads)
+    levels = bandwidth.measure(options.threads)
+    scaling.run()
+    return results.new("experiments.roofline", arguments, scaling.points, scaling.limits, levels)
+
+
+def _roof(found: Results, point: MatmulPoint) -> tuple[str, float]:
+    """The lowest roof over a point, by name, in FLOP/s: arithmetic, or the level of memory its matrices fit in."""
+    assert found.ceilings is not None
+    size = KernelSpec.min_bytes(point.m, point.n, point.k)
+    level = next(
+        level for level in found.levels if size <= level.capacity * (point.threads if level.name < "L3" else 1)
+    )
+    fed = level.bandwidth * intensity(point)
+    peak = found.ceilings.peak_flops
+    return ("arithmetic", peak) if peak <= fed else (level.name, fed)
+
+
+def intensity(point: MatmulPoint) -> float:
+    """FLOP per byte that must move at least."""
+    return point.flops / KernelSpec.min_bytes(point.m, point.n, point.k)
+
+
+def _show(found: Results) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from kernels.measure.results import MatmulPoint
+
+    assert found.ceilings is not None
+    console = Console()
+    roofs = Table("roof", "GB/s", "GFLOP/s of multiply-adds fed from it", title="Measured limits", title_justify="left")
+    roofs.add_row("registers", "", f"{found.ceilings.peak_flops / 1e9:.0f}")
+    for level in found.levels:
+        roofs.add_row(level.name, f"{level.bandwidth / 1e9:.0f}", f"{level.flops / 1e9:.0f}")
+    console.print(roofs)
+    table = Table("kernel", "MxKxN", "FLOP/byte", "GFLOP/s", "of its roof", "roof", title_justify="left")
+    for point in found.points:
+        if isinstance(point, MatmulPoint) and point.samples:
+            name, roof = _roof(found, point)
+            rate = point.rate.median
+            table.add_row(
+                point.kernel, point.shape, f"{intensity(point):.1f}", f"{rate / 1e9:.3g}", f"{rate / roof:.1%}", name
+            )
+        elif isinstance(point, MatmulPoint):
+            print(f"{point.kernel} at {point.shape} {point.status}: {point.reason}")
+    console.print(table)
+
+
+def _judge(found: Results) -> None:
+    from kernels.measure.results import MatmulPoint
+
+    wrong = []
+    for point in found.points:
+        if not isinstance(point, MatmulPoint) or point.status == "skipped":
+            continue
+        if point.status == "failed":
+            wrong.append(f"{point.kernel} at {point.shape}: {point.reason}")
+        elif point.rate.median > (roof := _roof(found, point))[1]:
+            wrong.append(f"{point.kernel} at {point.shape} is above the roof of {roof[0]}")
+    if wrong:
+        raise cli.CommandError("; ".join(wrong), cli.CHECK_FAILED)
+
+
+if __name__ == "__main__":
+    main()

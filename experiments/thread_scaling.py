@@ -1,0 +1,157 @@
+"""``python -m experiments.thread_scaling``: what do more threads buy, and what do threads beyond the cores do?
+
+From 1 thread to twice the cores: the parallel kernels on a square product, and a training step of each engine. The
+serial share is fitted to what was measured up to the number of cores (Amdahl 1967): time = t₁·(s + (1 − s)/threads).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments import _pictures
+from kernels import cli, progress, threads
+
+if TYPE_CHECKING:
+    from kernels.measure.results import Results, ThreadPoint
+
+EXAMPLES = """\
+  python -m experiments.thread_scaling
+  python -m experiments.thread_scaling --size 512 --most 8 --plot threads.png
+exit codes: 0 done, 2 wrong usage"""
+
+KERNELS = ("cpu-blas", "cpu-numba-parallel", "cpu-numba-tiled", "cpu-numba-simd")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    p = cli.Parser("python -m experiments.thread_scaling", "Speed-up against the number of threads.", EXAMPLES)
+    p.add_argument("--size", type=cli.at_least(1), default=1024, metavar="N", help="NxN·NxN (default: %(default)s)")
+    p.add_argument(
+        "--most", type=cli.at_least(1), default=2 * threads.cores(), metavar="N",
+        help="most threads (default: twice the cores, here %(default)s)",
+    )  # fmt: skip
+    p.add_argument("--rounds", type=cli.at_least(1), default=3, metavar="N", help="turns each (default: %(default)s)")
+    p.add_argument("--results", type=Path, metavar="FILE", help="write a result file (.json)")
+    p.add_argument("--plot", type=Path, metavar="FILE", help="draw it (.png, .svg or .pdf)")
+    p.add_argument("--from", dest="source", type=Path, metavar="FILE", help="show a result file, measure nothing")
+    options = p.parse_args(arguments)
+    with cli.errors_as_lines():
+        cli.require_writable(options.results)
+        _pictures.require(options.plot)
+        found = cli.read_results(options.source) if options.source else _measure(options, arguments)
+        _show(found)
+        if options.plot:
+            from plots import threads as figure
+
+            _pictures.save(figure.draw(found), options.plot)
+        if options.results:
+            cli.write_results(options.results, found)
+
+
+def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
+    cli.use_threads(options.most)  # before Numba is imported: its pool never grows
+
+    from kernels.measure import results, timing
+
+    work = _work(options.size)
+    points = []
+    with progress.named(len(work)) as advance:
+        for name, call in work.items():
+            advance(name)
+            call()
+            samples = timing.alternate(
+                {str(count): _with_threads(count, call) for count in range(1, options.most + 1)}, options.rounds
+            )
+            points += [results.ThreadPoint(name, int(count), taken) for count, taken in samples.items()]
+    cli.use_threads(options.most)
+    return results.new("experiments.thread_scaling", arguments, points, ceilings=None)
+
+
+def _with_threads(count: int, call: Callable[[], object]) -> Callable[[], object]:
+    current = 0
+
+    def limited() -> None:
+        nonlocal current
+        if current != count:
+            threads.set_threads(count)
+        call()
+
+    return limited
+
+
+def _work(size: int) -> dict[str, Callable[[], object]]:
+    import numpy as np
+
+    from rnn import engines
+    from rnn.batches import Batches
+    from rnn.data import DataError, load
+    from rnn.settings import Settings
+
+    random = np.random.default_rng(0)
+    a, b = (random.standard_normal((size, size), np.float32) for _ in range(2))
+    out = np.empty((size, size), np.float32)
+    work: dict[str, Callable[[], object]] = {}
+    for name in KERNELS:
+        kernel = cli.get_kernel(name)
+        work[f"{name} at {size}"] = lambda kernel=kernel: kernel.matmul(a, b, out)  # type: ignore[misc]
+    settings = Settings()
+    kernel = cli.get_kernel("numba")
+    try:
+        x, labels = Batches(load().train, settings.batch_size, settings.seed)[0]
+    except DataError as error:
+        raise cli.CommandError(str(error)) from error
+    for engine in engines.ENGINES:
+        running = engines.create(engine, kernel, settings)
+        work[f"training step, {engine}"] = lambda running=running: running.train(x, labels)  # type: ignore[misc]
+    return work
+
+
+def serial_share(counts: Sequence[int], times: Sequence[float], cores: int) -> float | None:
+    """Amdahl's s, 0 to 1, by least squares over the thread counts up to the cores; None where one count is all."""
+    shared = [(1 - 1 / n, t / times[0] - 1 / n) for n, t in zip(counts, times, strict=True) if 1 < n <= cores]
+    if not shared:
+        return None
+    share = sum(x * y for x, y in shared) / sum(x * x for x, _ in shared)
+    return min(max(share, 0.0), 1.0)
+
+
+def _show(found: Results) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from kernels.measure.results import ThreadPoint
+    from kernels.measure.timing import spread
+
+    cores = found.machine.threads
+    points: dict[str, list[ThreadPoint]] = {}
+    for point in found.points:
+        if isinstance(point, ThreadPoint):
+            points.setdefault(point.work, []).append(point)
+    if not points:
+        raise cli.CommandError("the result file holds no times by number of threads; it is of another experiment")
+    counts = sorted({point.threads for own in points.values() for point in own})
+    table = Table(title=f"Speed-up over 1 thread; {cores} cores", title_justify="left")
+    for column in ("work", *(f"{count} threads" for count in counts), "serial share"):
+        table.add_column(column, justify="left" if column == "work" else "right")
+    beyond = []
+    for work, own in points.items():
+        own.sort(key=lambda point: point.threads)
+        times = [spread(point.samples).median for point in own]
+        share = serial_share([point.threads for point in own], times, cores)
+        table.add_row(work, *(f"{times[0] / t:.2f}" for t in times), "" if share is None else f"{share:.1%}")
+        at_cores = next((t for point, t in zip(own, times, strict=True) if point.threads == cores), None)
+        if at_cores is not None and own[-1].threads > cores:
+            beyond.append(at_cores / times[-1])
+    Console().print(table)
+    if beyond:
+        factor = f"{min(beyond):.2f} to {max(beyond):.2f} times as fast as {cores}"
+        print(f"Threads beyond the {cores} cores wait: {counts[-1]} threads are {factor}.")
+        print("As many c(i,j) are computed at one moment as there are cores, and vector lanes in them, to do it.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""The figure of experiments.roofline: rate against arithmetic intensity, under the measured roofs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from kernels.measure.results import MatmulPoint, Results
+from plots.style import series, themed
+
+__all__ = ["draw"]
+
+_LEFT, _RIGHT = 0.06, 1000  # FLOP per byte
+
+
+def draw(results: Results, theme: str = "light") -> Figure:
+    """Log-log: a slanted roof for each level of memory, a flat one for arithmetic, a point per kernel and shape."""
+    assert results.ceilings is not None
+    points = [point for point in results.points if isinstance(point, MatmulPoint) and point.samples]
+    peak = results.ceilings.peak_flops / 1e9
+    with themed(theme) as colours:
+        figure = Figure(figsize=(10, 6), layout="constrained")
+        axes = figure.subplots()
+        for level in results.levels:
+            ridge = peak / (level.bandwidth / 1e9)
+            x = np.array([_LEFT, ridge])
+            axes.plot(x, x * level.bandwidth / 1e9, color=colours.ink, linewidth=1)
+            axes.annotate(
+                f"{level.name} {level.bandwidth / 1e9:.0f} GB/s", (_LEFT * 1.08, _LEFT * 1.08 * level.bandwidth / 1e9),
+                rotation=38, rotation_mode="anchor", va="bottom", fontsize=9,
+            )  # fmt: skip
+        first = min((peak / (level.bandwidth / 1e9) for level in results.levels), default=_LEFT)
+        axes.plot([first, _RIGHT], [peak, peak], color=colours.ink, linewidth=1.5)
+        axes.text(_RIGHT * 0.9, peak * 1.08, f"multiply-adds in registers {peak:.0f} GFLOP/s", ha="right", fontsize=9)
+        names = list(dict.fromkeys(point.kernel for point in points))
+        colour = series(names, colours)
+        for point in points:
+            intensity, rate = (
+                point.flops / (4 * (point.m * point.k + point.k * point.n + point.m * point.n)),
+                point.rate.median,
+            )
+            marker = "o" if point.square else "^"
+            axes.plot(intensity, rate / 1e9, marker, color=colour[point.kernel], markersize=7, alpha=0.9)
+            if point.kernel == names[-1]:
+                label = f"{point.n}²" if point.square else point.shape
+                place: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 8}
+                axes.annotate(label, (intensity, rate / 1e9), (0, -16), color=colour[point.kernel], **place)
+        for name in names:
+            axes.plot([], [], "o", color=colour[name], label=name)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlim(_LEFT, _RIGHT)
+        axes.grid(True, which="major", linewidth=0.6)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.set_xlabel(
+            "arithmetic intensity: FLOP per byte that must move at least (A and B read once, C written once)"
+        )
+        axes.set_ylabel("GFLOP/s")
+        axes.legend(frameon=False, fontsize=9, loc="lower right", title="● squares   ▲ the network's shapes")
+        figure.suptitle("Under the roofs", x=0.01, ha="left", fontsize=15, fontweight="bold")
+        threads = results.ceilings.threads
+        figure.supxlabel(
+            f"{results.machine.cpu}, {results.machine.cores} cores, {threads} threads; medians",
+            x=0.01,
+            ha="left",
+            fontsize=9,
+        )
+    return figure

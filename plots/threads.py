@@ -1,0 +1,43 @@
+"""The figure of experiments.thread_scaling: speed-up against threads, with the ideal line and the cores marked."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+
+from kernels.measure.results import Results, ThreadPoint
+from kernels.measure.timing import spread
+from plots.style import series, themed
+
+__all__ = ["draw"]
+
+
+def draw(results: Results, theme: str = "light") -> Figure:
+    """One line for each kind of work, relative to its own time with 1 thread."""
+    points = [point for point in results.points if isinstance(point, ThreadPoint)]
+    cores = results.machine.threads
+    with themed(theme) as colours:
+        figure = Figure(figsize=(9, 5.4), layout="constrained")
+        axes = figure.subplots()
+        names = list(dict.fromkeys(point.work for point in points))
+        colour = series(names, colours)
+        counts = sorted({point.threads for point in points})
+        axes.plot(counts, [min(count, cores) for count in counts], ":", color=colours.ink, linewidth=1.5)
+        axes.annotate("ideal", (cores, cores), (0, 6), textcoords="offset points", ha="center", fontsize=10)
+        axes.axvline(cores, color=colours.faint, linewidth=8, zorder=0)
+        axes.text(cores, 0.06, f"{cores} cores", ha="center", va="bottom", fontsize=10)
+        for name in names:
+            own = sorted((point for point in points if point.work == name), key=lambda point: point.threads)
+            one = spread(own[0].samples).median
+            low, median, high = zip(*(spread([one / s for s in point.samples]) for point in own), strict=True)
+            x = [point.threads for point in own]
+            axes.plot(x, median, "o-", color=colour[name], linewidth=2, markersize=5, label=name)
+            axes.fill_between(x, low, high, color=colour[name], alpha=0.2, linewidth=0)
+        axes.set_xticks(counts)
+        axes.set_ylim(0, max(cores, 1) * 1.2)
+        axes.set_xlabel("threads")
+        axes.set_ylabel("speed-up over 1 thread")
+        axes.grid(True, axis="y", linewidth=0.6)
+        axes.legend(frameon=False, fontsize=9, loc="lower right")
+        figure.suptitle("Threads beyond the cores wait", x=0.01, ha="left", fontsize=15, fontweight="bold")
+        figure.supxlabel(f"{results.machine.cpu}; medians, band = interquartile range", x=0.01, ha="left", fontsize=9)
+    return figure
