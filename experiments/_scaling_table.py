@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from rich.console import Console
 from rich.table import Table
 
+from experiments._tables import table
 from kernels.measure.results import MatmulPoint
 from kernels.measure.timing import ratio
 
@@ -29,14 +30,11 @@ def tables(points: Sequence[MatmulPoint]) -> None:
 
 def _table(title: str, points: Sequence[MatmulPoint], column: Callable[[MatmulPoint], str]) -> Table:
     columns = list(dict.fromkeys(map(column, points)))
-    table = Table(title=title, title_justify="left")
-    table.add_column("kernel")
-    for name in columns:
-        table.add_column(name, justify="right")
+    made = table(title, "kernel", *columns)
     for kernel in dict.fromkeys(point.kernel for point in points):
         cells = {column(point): _cell(point) for point in points if point.kernel == kernel}
-        table.add_row(kernel, *(cells.get(name, "") for name in columns))
-    return table
+        made.add_row(kernel, *(cells.get(name, "") for name in columns))
+    return made
 
 
 def _cell(point: MatmulPoint) -> str:

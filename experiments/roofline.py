@@ -99,28 +99,28 @@ def intensity(point: MatmulPoint) -> float:
 
 def _show(found: Results) -> None:
     from rich.console import Console
-    from rich.table import Table
 
+    from experiments._tables import table
     from kernels.measure.results import MatmulPoint
 
     assert found.ceilings is not None
     console = Console()
-    roofs = Table("roof", "GB/s", "GFLOP/s of multiply-adds fed from it", title="Measured limits", title_justify="left")
+    roofs = table("Measured limits", "roof", "GB/s", "GFLOP/s of multiply-adds fed from it")
     roofs.add_row("registers", "", f"{found.ceilings.peak_flops / 1e9:.0f}")
     for level in found.levels:
         roofs.add_row(level.name, f"{level.bandwidth / 1e9:.0f}", f"{level.flops / 1e9:.0f}")
     console.print(roofs)
-    table = Table("kernel", "MxKxN", "FLOP/byte", "GFLOP/s", "of its roof", "roof", title_justify="left")
+    rates = table("Kernels", "kernel", "MxKxN", "FLOP/byte", "GFLOP/s", "of its roof", "roof")
     for point in found.points:
         if isinstance(point, MatmulPoint) and point.samples:
             name, roof = _roof(found, point)
             rate = point.rate.median
-            table.add_row(
+            rates.add_row(
                 point.kernel, point.shape, f"{intensity(point):.1f}", f"{rate / 1e9:.3g}", f"{rate / roof:.1%}", name
             )
         elif isinstance(point, MatmulPoint):
             print(f"{point.kernel} at {point.shape} {point.status}: {point.reason}")
-    console.print(table)
+    console.print(rates)
 
 
 def _judge(found: Results) -> None:

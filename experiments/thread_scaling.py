@@ -64,23 +64,26 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
             advance(name)
             call()
             samples = timing.alternate(
-                {str(count): _with_threads(count, call) for count in range(1, options.most + 1)}, options.rounds
+                {str(count): _Limited(count, call) for count in range(1, options.most + 1)}, options.rounds
             )
             points += [results.ThreadPoint(name, int(count), taken) for count, taken in samples.items()]
     cli.use_threads(options.most)
     return results.new("experiments.thread_scaling", arguments, points, ceilings=None)
 
 
-def _with_threads(count: int, call: Callable[[], object]) -> Callable[[], object]:
-    current = 0
+class _Limited:
+    """A call with a number of threads, which is set where another contestant's number was: never in a timed call."""
 
-    def limited() -> None:
-        nonlocal current
-        if current != count:
-            threads.set_threads(count)
-        call()
+    now = 0
 
-    return limited
+    def __init__(self, count: int, call: Callable[[], object]) -> None:
+        self.count, self.call = count, call
+
+    def __call__(self) -> None:
+        if _Limited.now != self.count:
+            _Limited.now = self.count
+            threads.set_threads(self.count)
+        self.call()
 
 
 def _work(size: int) -> dict[str, Callable[[], object]]:
@@ -121,8 +124,8 @@ def serial_share(counts: Sequence[int], times: Sequence[float], cores: int) -> f
 
 def _show(found: Results) -> None:
     from rich.console import Console
-    from rich.table import Table
 
+    from experiments._tables import table
     from kernels.measure.results import ThreadPoint
     from kernels.measure.timing import spread
 
@@ -134,19 +137,19 @@ def _show(found: Results) -> None:
     if not points:
         raise cli.CommandError("the result file holds no times by number of threads; it is of another experiment")
     counts = sorted({point.threads for own in points.values() for point in own})
-    table = Table(title=f"Speed-up over 1 thread; {cores} cores", title_justify="left")
-    for column in ("work", *(f"{count} threads" for count in counts), "serial share"):
-        table.add_column(column, justify="left" if column == "work" else "right")
+    made = table(
+        f"Speed-up over 1 thread; {cores} cores", "work", *(f"{count} threads" for count in counts), "serial share"
+    )
     beyond = []
     for work, own in points.items():
         own.sort(key=lambda point: point.threads)
         times = [spread(point.samples).median for point in own]
         share = serial_share([point.threads for point in own], times, cores)
-        table.add_row(work, *(f"{times[0] / t:.2f}" for t in times), "" if share is None else f"{share:.1%}")
+        made.add_row(work, *(f"{times[0] / t:.2f}" for t in times), "" if share is None else f"{share:.1%}")
         at_cores = next((t for point, t in zip(own, times, strict=True) if point.threads == cores), None)
         if at_cores is not None and own[-1].threads > cores:
             beyond.append(at_cores / times[-1])
-    Console().print(table)
+    Console().print(made)
     if beyond:
         factor = f"{min(beyond):.2f} to {max(beyond):.2f} times as fast as {cores}"
         print(f"Threads beyond the {cores} cores wait: {counts[-1]} threads are {factor}.")

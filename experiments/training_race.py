@@ -163,21 +163,16 @@ def _contestants(options: argparse.Namespace) -> tuple[dict[str, Callable[[], St
 
 def _show(points: list[StepPoint], options: argparse.Namespace, peak: float) -> None:
     from rich.console import Console
-    from rich.table import Table
 
+    from experiments._tables import table
     from kernels.measure.timing import ratio, spread
 
     timed = sorted((point for point in points if point.samples), key=lambda point: spread(point.samples).median)
-    table = Table(
-        title=f"One training step: batch {options.batch_size}, hidden {options.hidden}, {options.threads} threads",
-        title_justify="left",
-    )
-    table.add_column("by")
-    for column in ("ms", "±", "times the fastest", "of the peak", "first call, s"):
-        table.add_column(column, justify="right")
+    title = f"One training step: batch {options.batch_size}, hidden {options.hidden}, {options.threads} threads"
+    made = table(title, "by", "ms", "±", "times the fastest", "of the peak", "first call, s")
     for point in timed:
         seconds = spread(point.samples)
-        table.add_row(
+        made.add_row(
             point.contestant,
             f"{seconds.median * 1e3:.2f}",
             f"{seconds.half_range * 1e3:.2f}",
@@ -185,7 +180,7 @@ def _show(points: list[StepPoint], options: argparse.Namespace, peak: float) -> 
             f"{_flops(options.batch_size, options.hidden) / seconds.median / peak:.0%}",
             f"{point.first_call:.2f}",
         )
-    Console().print(table)
+    Console().print(made)
     for point in points:
         if point.status != "ok":
             print(f"{point.contestant} {point.status}: {point.reason}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
@@ -24,19 +22,21 @@ def draw(results: Results, theme: str = "light") -> Figure:
     with themed(theme) as colours:
         figure = Figure(figsize=(10, 6), layout="constrained")
         axes = figure.subplots()
-        for level in results.levels:
+        for place, level in enumerate(results.levels):
             ridge = peak / (level.bandwidth / 1e9)
             x = np.array([_LEFT, ridge])
             axes.plot(x, x * level.bandwidth / 1e9, color=colours.ink, linewidth=1)
+            at = _LEFT * 1.1 * 1.9**place  # each further along its roof than the one above: no two labels meet
             axes.annotate(
-                f"{level.name} {level.bandwidth / 1e9:.0f} GB/s", (_LEFT * 1.08, _LEFT * 1.08 * level.bandwidth / 1e9),
-                rotation=38, rotation_mode="anchor", va="bottom", fontsize=9,
+                f"{level.name} {level.bandwidth / 1e9:.0f} GB/s", (at, at * level.bandwidth / 1e9), (0, 3),
+                textcoords="offset points", rotation=36, rotation_mode="anchor", va="bottom", fontsize=9,
             )  # fmt: skip
         first = min((peak / (level.bandwidth / 1e9) for level in results.levels), default=_LEFT)
         axes.plot([first, _RIGHT], [peak, peak], color=colours.ink, linewidth=1.5)
         axes.text(_RIGHT * 0.9, peak * 1.08, f"multiply-adds in registers {peak:.0f} GFLOP/s", ha="right", fontsize=9)
         names = list(dict.fromkeys(point.kernel for point in points))
         colour = series(names, colours)
+        shapes: dict[float, list[str]] = {}
         for point in points:
             intensity, rate = (
                 point.flops / (4 * (point.m * point.k + point.k * point.n + point.m * point.n)),
@@ -44,10 +44,10 @@ def draw(results: Results, theme: str = "light") -> Figure:
             )
             marker = "o" if point.square else "^"
             axes.plot(intensity, rate / 1e9, marker, color=colour[point.kernel], markersize=7, alpha=0.9)
-            if point.kernel == names[-1]:
-                label = f"{point.n}²" if point.square else point.shape
-                place: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 8}
-                axes.annotate(label, (intensity, rate / 1e9), (0, -16), color=colour[point.kernel], **place)
+            shapes.setdefault(round(intensity, 2), []).append(f"{point.n}²" if point.square else point.shape)
+        for intensity, labels in shapes.items():
+            text = "\n".join(dict.fromkeys(labels))
+            axes.text(intensity, 0.02, text, transform=axes.get_xaxis_transform(), ha="center", fontsize=8)
         for name in names:
             axes.plot([], [], "o", color=colour[name], label=name)
         axes.set_xscale("log")
@@ -60,7 +60,13 @@ def draw(results: Results, theme: str = "light") -> Figure:
             "arithmetic intensity: FLOP per byte that must move at least (A and B read once, C written once)"
         )
         axes.set_ylabel("GFLOP/s")
-        axes.legend(frameon=False, fontsize=9, loc="lower right", title="● squares   ▲ the network's shapes")
+        axes.legend(
+            frameon=False,
+            fontsize=9,
+            loc="center left",
+            bbox_to_anchor=(0, 0.3),
+            title="● squares   ▲ the network's shapes",
+        )
         figure.suptitle("Under the roofs", x=0.01, ha="left", fontsize=15, fontweight="bold")
         threads = results.ceilings.threads
         figure.supxlabel(

@@ -18,8 +18,8 @@ from kernels.cpu.lanes import LANES, REGISTERS, add_outer, store, zeros
 
 __all__ = ["Ceilings", "measure"]
 
-_ATTEMPTS = 7
-_STEPS = 200_000
+_ATTEMPTS = 25  # in all long enough for a moment without interruption
+_STEPS = 1_000_000
 _TRIAD_BYTES = 2**28  # per array: larger than any cache
 
 # independent sums that fit the registers beside three vectors of b and one broadcast number
