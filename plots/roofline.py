@@ -53,6 +53,7 @@ def draw(results: Results, theme: str = "light") -> Figure:
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xlim(_LEFT, _RIGHT)
+        axes.set_ylim(min(point.rate[0] for point in points) / 1e9 / 8, peak * 2)
         axes.grid(True, which="major", linewidth=0.6)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -60,13 +61,8 @@ def draw(results: Results, theme: str = "light") -> Figure:
             "arithmetic intensity: FLOP per byte that must move at least (A and B read once, C written once)"
         )
         axes.set_ylabel("GFLOP/s")
-        axes.legend(
-            frameon=False,
-            fontsize=9,
-            loc="center left",
-            bbox_to_anchor=(0, 0.3),
-            title="● squares   ▲ the network's shapes",
-        )
+        key = "● squares\n▲ the network's shapes"
+        axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.01, 1), title=key)
         figure.suptitle("Under the roofs", x=0.01, ha="left", fontsize=15, fontweight="bold")
         threads = results.ceilings.threads
         figure.supxlabel(

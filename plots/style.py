@@ -49,7 +49,6 @@ def themed(name: str) -> Iterator[Theme]:
     settings: dict[str, Any] = {
         "figure.facecolor": theme.paper,
         "axes.facecolor": theme.paper,
-        "savefig.facecolor": theme.paper,
         "text.color": theme.ink,
         "axes.labelcolor": theme.ink,
         "axes.edgecolor": theme.ink,
@@ -61,7 +60,6 @@ def themed(name: str) -> Iterator[Theme]:
         "axes.titlelocation": "left",
         "axes.titlesize": 13,
         "font.size": 11,
-        "svg.hashsalt": "matmul-ladder",  # the same figure is the same file
     }
     with mpl.rc_context(settings):  # type: ignore[arg-type]
         yield theme
@@ -79,4 +77,5 @@ def save(figure: Figure, path: Path) -> None:
     """Write the figure whole or not at all; the name's ending chooses the format. Raises OSError."""
     kind = path.suffix[1:]
     metadata = {"Date": None} if kind == "svg" else {"CreationDate": None} if kind == "pdf" else None
-    write_atomically(path, lambda file: figure.savefig(file, format=kind, dpi=144, metadata=metadata))
+    with mpl.rc_context({"svg.hashsalt": "matmul-ladder"}):  # the same figure is the same file
+        write_atomically(path, lambda file: figure.savefig(file, format=kind, dpi=144, metadata=metadata))

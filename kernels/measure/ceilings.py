@@ -15,12 +15,12 @@ from numba import njit, prange
 from numpy.typing import NDArray
 
 from kernels.cpu.lanes import LANES, REGISTERS, add_outer, store, zeros
+from kernels.measure.caches import cache_sizes
 
 __all__ = ["Ceilings", "measure"]
 
 _ATTEMPTS = 25  # in all long enough for a moment without interruption
 _STEPS = 1_000_000
-_TRIAD_BYTES = 2**28  # per array: larger than any cache
 
 # independent sums that fit the registers beside three vectors of b and one broadcast number
 _ROWS, _VECTORS = REGISTERS // 4, 3
@@ -41,7 +41,8 @@ def measure(threads: int) -> Ceilings:
     b = np.ones(_VECTORS * LANES, np.float32)
     c = np.empty((threads, _CHAINS * LANES), np.float32)
     chains = _best(lambda: _fma_chains(a, b, c, _STEPS))
-    x, y, z = (np.ones(_TRIAD_BYTES // 4, np.float32) for _ in range(3))
+    count = max(2**26, 2 * cache_sizes()["L3"]) // 4  # each array is out of any cache's reach
+    x, y, z = (np.ones(count, np.float32) for _ in range(3))
     triad = _best(lambda: _triad(x, y, z, np.float32(3)))
     return Ceilings(
         threads=threads,

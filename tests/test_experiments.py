@@ -1,0 +1,226 @@
+"""The experiments measure only what is right, say what they skip, and refuse bad input in one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+import kernels
+from experiments import _scaling_table, matmul_scaling, readme, roofline, thread_scaling, training_race
+from kernels import cli
+from kernels.ladder import KernelSpec
+from kernels.measure import results
+from kernels.measure.bandwidth import Level
+from kernels.measure.ceilings import Ceilings
+
+TWO_SIZES = ["--sizes", "8", "33", "--min-time", "0.001"]
+
+
+def _fails(call, *arguments: str) -> tuple[int, str]:  # type: ignore[no-untyped-def]
+    with pytest.raises(SystemExit) as stop:
+        call(list(arguments))
+    assert isinstance(stop.value.code, int)
+    return stop.value.code, str(stop.value)
+
+
+def _point(kernel: str, size: int, seconds: float) -> results.MatmulPoint:
+    return results.MatmulPoint(
+        kernel=kernel, m=size, k=size, n=size, threads=1, status="ok", samples=[seconds] * 7, error=0.1
+    )
+
+
+def _results(points: list[results.Point], peak: float = 1e15, levels: tuple[Level, ...] = ()) -> results.Results:
+    return results.new("experiments.test", [], points, Ceilings(1, peak, 1e10), levels)
+
+
+def test_scaling_writes_what_it_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, picture = tmp_path / "run.json", tmp_path / "run.svg"
+    arguments = ["--kernel", "cpu-numba-reordered", "cpu-python", *TWO_SIZES, "--shapes", "5x6x7:nt"]
+    matmul_scaling.main([*arguments, "--results", str(file), "--plot", str(picture)])
+    shown = capsys.readouterr().out
+    assert "times faster than cpu-python at 33" in shown
+    found = results.read(file)
+    assert {(point.kernel, point.shape) for point in found.points} == {
+        (kernel, shape)
+        for kernel in ("cpu-numba-reordered", "cpu-python")
+        for shape in ("8x8x8", "33x33x33", "5x6x7:nt")
+    }
+    assert all(point.status == "ok" and len(point.samples) >= 7 for point in found.points)
+    assert all(0 <= point.error <= 1 for point in found.points)
+    assert "</svg>" in picture.read_text()
+    again = tmp_path / "again.svg"
+    matmul_scaling.main(["--from", str(file), "--plot", str(again)])
+    assert again.read_bytes() == picture.read_bytes()
+    assert "times faster than cpu-python at 33" in capsys.readouterr().out
+
+
+def test_a_point_that_would_take_too_long_is_skipped_with_its_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    matmul_scaling.main(["--kernel", "cpu-python", "--sizes", "8", "2048", "--time-limit", "2"])
+    shown = capsys.readouterr().out
+    assert "cpu-python at 2048x2048x2048 skipped: would take" in shown
+
+
+@pytest.fixture
+def wrong_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """cpu-blas, but with one c(i,j) a little too large."""
+
+    def product(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
+        np.matmul(a, b, out=c)
+        c[-1, -1] += np.float32(1e-3)
+
+    monkeypatch.setattr("kernels.cpu.blas.product", product)
+
+
+@pytest.mark.usefixtures("wrong_kernel")
+@pytest.mark.parametrize("extra", [[], ["--verify-only"]])
+def test_a_wrong_kernel_fails_the_run_and_is_not_timed(
+    extra: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "run.json"
+    code, _ = _fails(matmul_scaling.main, "--kernel", "cpu-blas", *TWO_SIZES, "--results", str(file), *extra)
+    assert code == cli.CHECK_FAILED
+    assert "cpu-blas is wrong" in capsys.readouterr().err
+    if not extra:
+        points = results.read(file).points
+        assert [point.status for point in points] == ["failed", "failed"]
+        assert not any(point.samples for point in points)
+
+
+def test_a_rate_above_the_measured_peak_is_rejected(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("kernels.measure.ceilings.measure", lambda threads: Ceilings(threads, 1e3, 1e9))
+    code, _ = _fails(matmul_scaling.main, "--kernel", "cpu-blas", *TWO_SIZES)
+    assert code == cli.CHECK_FAILED
+    assert "above the machine's peak" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--kernel", "cpu-nunba-tiled"], cli.USAGE, "cpu-numba-tiled"),
+        (["--sizes", "0"], cli.USAGE, "at least 1"),
+        (["--sizes", "x"], cli.USAGE, "whole number"),
+        (["--shapes", "3x4"], cli.USAGE, "128x156x512"),
+        (["--shapes", "3x0x4"], cli.USAGE, "128x156x512"),
+        (["--min-time", "0"], cli.USAGE, "above 0"),
+        (["--plot", "picture.bmp"], cli.USAGE, ".png, .svg or .pdf"),
+        (["--results", "/nowhere/run.json"], cli.USAGE, "/nowhere/run.json"),
+        (["--from", "nothing.json"], cli.USAGE, "nothing.json"),
+        (["--threads", "0"], cli.USAGE, "at least 1"),
+    ],
+)
+def test_bad_input_is_one_line(
+    arguments: list[str], code: int, says: str, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert _fails(matmul_scaling.main, *arguments)[0] == code
+    shown = capsys.readouterr()
+    assert shown.err.count("\n") == 1
+    assert says in shown.err
+    assert shown.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_list_and_index_name_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    matmul_scaling.main(["--list"])
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in kernels.names())
+    command = [sys.executable, "-m", "experiments"]
+    index = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    for name in ("matmul_scaling", "roofline", "thread_scaling", "training_race", "readme"):
+        assert f"python -m experiments.{name}" in index
+    assert "_tables" not in index
+
+
+def test_summary_compares_at_the_largest_common_size() -> None:
+    points = [_point("cpu-python", 8, 1.0), _point("cpu-python", 16, 8.0), _point("cpu-blas", 16, 1e-5)]
+    points += [_point("cpu-numba-simd", 8, 0.5), _point("cpu-numba-simd", 16, 0.004), _point("cpu-numba-simd", 32, 1.0)]
+    assert _scaling_table.summary(points) == "cpu-numba-simd is 2,000 ± 0 times faster than cpu-python at 16"
+
+
+def test_a_point_above_a_roof_fails_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # 8x8x8: 1024 FLOP on 768 bytes, so 1e9 bytes/s allow 1.33 GFLOP/s: 1.024 µs is 1 GFLOP/s, half of it is 2
+    levels = (Level("L1", 32768, 1e9), Level("memory", 2**62, 1e8))
+    for seconds, code in ((1.024e-6, None), (0.512e-6, cli.CHECK_FAILED)):
+        file = tmp_path / "roofline.json"
+        results.write(file, _results([_point("cpu-blas", 8, seconds)], 1e12, levels))
+        if code is None:
+            roofline.main(["--from", str(file), "--plot", str(tmp_path / "roofline.png")])
+            assert "L1" in capsys.readouterr().out
+        else:
+            assert _fails(roofline.main, "--from", str(file))[0] == code
+            assert "above the roof of L1" in capsys.readouterr().err
+
+
+def test_intensity_is_flop_per_byte_that_must_move() -> None:
+    point = results.MatmulPoint("cpu-blas", m=2, k=3, n=5, threads=1, status="ok", samples=[1.0])
+    assert roofline.intensity(point) == 2 * 2 * 3 * 5 / (4 * (2 * 3 + 3 * 5 + 2 * 5))
+    assert KernelSpec.min_bytes(2, 5, 3) == 4 * (6 + 15 + 10)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+def test_serial_share_is_amdahls(share: float) -> None:
+    counts = [1, 2, 3, 4, 8]
+    times = [share + (1 - share) / min(count, 4) for count in counts]
+    assert thread_scaling.serial_share(counts, times, cores=4) == pytest.approx(share, abs=1e-12)
+    assert thread_scaling.serial_share([1], [1.0], cores=4) is None
+
+
+def test_thread_scaling_shows_and_draws_a_result_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = _results([results.ThreadPoint("work", count, [1.0 / min(count, 2)] * 7) for count in (1, 2, 4)])
+    found = msgspec.structs.replace(found, machine=msgspec.structs.replace(found.machine, threads=2))
+    file, picture = tmp_path / "threads.json", tmp_path / "threads.png"
+    results.write(file, found)
+    thread_scaling.main(["--from", str(file), "--plot", str(picture)])
+    shown = capsys.readouterr().out
+    assert "Threads beyond the 2 cores wait: 4 threads are 1.00 to 1.00 times as fast as 2" in shown
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_race_refuses_a_contestant_with_another_loss(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    contestants = {"right": lambda: lambda: 2.0, "wrong": lambda: lambda: 2.001}
+    monkeypatch.setattr(training_race, "_contestants", lambda options: (contestants, {}))
+    code, _ = _fails(training_race.main, "--rounds", "1")
+    shown = capsys.readouterr()
+    assert code == cli.CHECK_FAILED
+    assert "wrong: loss 2.001000 at step 1, the others have 2.000000" in shown.err
+    assert "right" in shown.out
+
+
+def test_race_contestants_agree_on_losses(capsys: pytest.CaptureFixture[str]) -> None:
+    training_race.main(["--batch-size", "8", "--hidden", "8", "--rounds", "1", "--kernel", "numba", "cpu-blas"])
+    shown = capsys.readouterr().out
+    for name in ("NumPy, as one writes it", "stepwise, cpu-numba-simd", "fused, cpu-numba-simd", "stepwise, cpu-blas"):
+        assert name in shown
+
+
+def test_the_readme_is_what_the_ladder_and_the_results_say() -> None:
+    text = readme.README.read_text(encoding="utf-8")
+    assert readme.render(text) == text, "stale: run python -m experiments.readme"
+    for spec in kernels.ladder.LADDER:
+        assert f"`{spec.name}`" in text
+
+
+def test_a_stale_readme_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stale = tmp_path / "README.md"
+    stale.write_text(readme.README.read_text(encoding="utf-8").replace("`cpu-python`", "`cpu-snake`"), encoding="utf-8")
+    monkeypatch.setattr(readme, "README", stale)
+    assert _fails(readme.main, "--check")[0] == cli.CHECK_FAILED
+
+
+def test_committed_results_are_clean_and_of_this_schema() -> None:
+    committed = sorted(readme.SCALING.parent.rglob("*.json"))
+    assert committed
+    for path in committed:
+        found = results.read(path)
+        assert found.git is not None, path
+        assert not found.git.dirty, path
