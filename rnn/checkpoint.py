@@ -68,14 +68,15 @@ def save(path: Path, header: Header, arrays: Mapping[str, NDArray]) -> None:
 def load(path: Path) -> Checkpoint:
     """Read a checkpoint. Raises CheckpointError."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        # opened here: NumPy would leave the file of a broken archive open
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = dict(archive)
         header = msgspec.json.decode(arrays.pop("header").tobytes(), type=Header)
     except FileNotFoundError as error:
         raise CheckpointError(
             f"there is no checkpoint {path}; leave out --resume to start from the beginning"
         ) from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, AttributeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is not a checkpoint, or is damaged or cut short ({error})") from error
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
