@@ -38,7 +38,10 @@ def _table(title: str, points: Sequence[MatmulPoint], column: Callable[[MatmulPo
 
 
 def _cell(point: MatmulPoint) -> str:
-    return f"{point.rate.median / 1e9:#.3g}".rstrip(".") if point.samples else point.status
+    if not point.samples:
+        return "–" if point.status == "skipped" else point.status
+    rate = point.rate.median / 1e9
+    return f"{rate:.2g}" if rate < 1 else f"{rate:#.3g}".rstrip(".")
 
 
 def summary(points: Iterable[MatmulPoint]) -> str | None:
