@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 import signal
 import sys
@@ -148,9 +149,9 @@ class Run:
         loss, accuracy = self.engine.evaluate(x, labels)
         self.transcript.append(results.TranscriptLine(self.step, loss, accuracy))
         print(report.transcript_line(self.transcript[-1]), flush=True)
-        if loss != loss:
+        if not math.isfinite(loss):
             raise cli.CommandError(
-                f"the loss is not a number at step {self.step}: the training has diverged; "
+                f"the loss is {loss} at step {self.step}: the training has diverged; "
                 f"try a --learning-rate below {self.settings.learning_rate:g}",
                 cli.CHECK_FAILED,
             )

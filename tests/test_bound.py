@@ -1,0 +1,104 @@
+"""The error bound accepts every right product and no wrong one."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from kernels.contract import UNIT_ROUNDOFF, Reference, VerificationError, gamma
+
+
+def _operands(k: int = 50) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(k)
+    return random.standard_normal((4, k), np.float32), random.standard_normal((k, 3), np.float32)
+
+
+def test_gamma_is_highams() -> None:
+    assert gamma(0) == 0
+    assert gamma(1) == pytest.approx(UNIT_ROUNDOFF, rel=1e-7)
+    assert gamma(1000) == pytest.approx(1000 * 2.0**-24 / (1 - 1000 * 2.0**-24), rel=1e-15)
+    with pytest.raises(ValueError, match="no error bound"):
+        gamma(2**24)
+
+
+@pytest.mark.parametrize("k", [1, 2, 50, 3000])
+def test_any_order_of_summation_is_within_the_bound(k: int) -> None:
+    a, b = _operands(k)
+    reference = Reference.of(a, b)
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(k)
+        c = np.zeros((4, 3), np.float32)
+        for p in order:
+            c += a[:, p, None] * b[p]
+        assert reference.check(c, "shuffled") <= 1
+
+
+def test_the_reference_is_exact_enough() -> None:
+    a, b = _operands()
+    exact = [[math.fsum(float(x) * float(y) for x, y in zip(row, column, strict=True)) for column in b.T] for row in a]
+    np.testing.assert_allclose(Reference.of(a, b).exact, exact, rtol=1e-13)
+
+
+def test_one_wrong_component_is_found_and_named() -> None:
+    a, b = _operands()
+    reference = Reference.of(a, b)
+    c = reference.exact.astype(np.float32)
+    c[2, 1] += np.float32(1.1 * reference.gamma * reference.magnitude[2, 1])
+    with pytest.raises(VerificationError, match=r"mine is wrong.*c\(2,1\)"):
+        reference.check(c, "mine")
+
+
+def test_size_of_the_error_in_units_of_the_bound() -> None:
+    a, b = _operands()
+    reference = Reference.of(a, b)
+    c = reference.exact.copy()
+    assert reference.error(c) == 0
+    c[0, 0] += 0.5 * reference.gamma * reference.magnitude[0, 0]
+    assert reference.error(c) == pytest.approx(0.5, rel=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_nan_and_inf_where_numbers_belong(wrong: float) -> None:
+    a, b = _operands()
+    c = Reference.of(a, b).exact.astype(np.float32)
+    c[1, 1] = wrong
+    with pytest.raises(VerificationError):
+        Reference.of(a, b).check(c, "mine")
+
+
+def test_numbers_where_nan_and_inf_belong() -> None:
+    a, b = _operands()
+    a[0, 0], a[1, 0] = np.nan, np.inf
+    with np.errstate(invalid="ignore"):
+        right = (a.astype(np.float64) @ b.astype(np.float64)).astype(np.float32)
+    assert Reference.of(a, b).error(right) <= 1
+    for i, value in ((0, 1.0), (0, np.inf), (1, 1.0), (1, -right[1, 0])):
+        c = right.copy()
+        c[i, 0] = value
+        assert Reference.of(a, b).error(c) == np.inf
+
+
+def test_overflow_of_float32_is_allowed_only_where_it_can_happen() -> None:
+    a, b = np.array([[3e38, 3e38, -3e38]], np.float32), np.ones((3, 1), np.float32)
+    assert Reference.of(a, b).error(np.array([[np.inf]], np.float32)) == 0
+    assert Reference.of(a, b).error(np.array([[3e38]], np.float32)) <= 1
+    assert Reference.of(a / 100, b).error(np.array([[np.inf]], np.float32)) == np.inf
+
+
+def test_products_that_underflow_may_be_lost() -> None:
+    a, b = np.full((1, 2), 1e-30, np.float32), np.full((2, 1), 1e-30, np.float32)
+    assert Reference.of(a, b).error(np.zeros((1, 1), np.float32)) <= 1
+
+
+def test_empty_sums_are_exactly_zero() -> None:
+    reference = Reference.of(np.ones((2, 0), np.float32), np.ones((0, 2), np.float32))
+    assert reference.error(np.zeros((2, 2), np.float32)) == 0
+    assert reference.error(np.full((2, 2), 1e-30, np.float32)) > 1
+
+
+def test_another_shape_is_refused() -> None:
+    a, b = _operands()
+    with pytest.raises(ValueError, match=r"\(4, 3\).*\(3, 4\)"):
+        Reference.of(a, b).error(np.zeros((3, 4), np.float32))

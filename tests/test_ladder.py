@@ -1,0 +1,99 @@
+"""The ladder names kernels in one place, and names resolve to what can run here or to a reason."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import kernels
+from kernels.ladder import ALIASES, LADDER, KernelSpec
+from kernels.measure import machine
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize("package", ["kernels", "rnn", "experiments", "plots"])
+def test_packages_are_this_repositorys(package: str) -> None:
+    """These names are short: another package of the same name would be imported without a word."""
+    file = importlib.import_module(package).__file__
+    assert file is not None
+    assert Path(file).resolve() == ROOT / package / "__init__.py"
+
+
+def test_every_row_is_a_file_and_every_kernels_file_a_row() -> None:
+    assert len(set(kernels.names())) == len(LADDER)
+    rows = {ROOT / f"{spec.module.replace('.', '/')}.py" for spec in LADDER}
+    files = {
+        path
+        for path in (ROOT / "kernels").glob("c*/*.py")
+        if re.search(r"^def product\(|^product =", path.read_text(), re.M)
+    }
+    assert rows == files
+
+
+def test_bottlenecks_name_real_kernels() -> None:
+    for spec in LADDER:
+        for name in re.findall(r"\b(?:cpu|cuda|mpi)-[a-z-]+[a-z]", f"{spec.idea} {spec.bottleneck}"):
+            assert name in kernels.names(), spec.name
+
+
+def test_flop_and_bytes() -> None:
+    spec = LADDER[0]
+    assert spec.flops(2, 3, 5) == 2 * 2 * 3 * 5
+    assert spec.min_bytes(2, 3, 5) == 4 * (2 * 5 + 5 * 3 + 2 * 3)
+    assert KernelSpec("cuda-cupy-naive", "", "").module == "kernels.cuda.cupy_naive"
+
+
+def test_names_and_aliases_resolve() -> None:
+    for name, reason in kernels.available().items():
+        if reason is None:
+            assert kernels.get(name).name == name
+    assert kernels.get("python").name == "cpu-python"
+    assert kernels.get("numba").name == "cpu-numba-simd"
+    for candidates in ALIASES.values():
+        assert set(candidates) <= set(kernels.names())
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"), [("cpu-nunba-tiled", "cpu-numba-tiled"), ("pyhton", "python"), ("blas", "cpu-blas")]
+)
+def test_unknown_names_suggest_the_nearest(asked: str, meant: str) -> None:
+    with pytest.raises(kernels.UnknownKernel, match=f"'{asked}'.*{meant}"):
+        kernels.get(asked)
+
+
+def test_a_missing_package_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert kernels.unavailable("cpu-blas") is None
+    assert "numba is not installed" in str(kernels.unavailable("cpu-numba-simd"))
+    with pytest.raises(kernels.KernelUnavailable, match="numba is not installed"):
+        kernels.get("auto")
+
+
+def test_an_unavailable_kernel_names_one_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    needs_gpu = KernelSpec("cuda-test", "", "", requires=("nvidia-gpu",))
+    monkeypatch.setattr(kernels, "LADDER", (*LADDER, needs_gpu))
+    monkeypatch.setattr(machine, "why_no_gpu", lambda: "no driver")
+    with pytest.raises(
+        kernels.KernelUnavailable, match="cuda-test cannot run here: no driver; use --kernel cpu-numba-simd"
+    ):
+        kernels.get("cuda-test")
+    with pytest.raises(kernels.KernelUnavailable, match="no CUDA kernel can run here: no driver"):
+        kernels.get("cuda")
+
+
+def test_the_face_imports_no_backend() -> None:
+    probe = "import sys, kernels; print([m for m in ('numpy', 'numba', 'cupy', 'tensorflow') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_command_prints_the_ladder() -> None:
+    done = subprocess.run([sys.executable, "-m", "kernels"], cwd=ROOT, check=True, capture_output=True, text=True)
+    for name in (*kernels.names(), *ALIASES):
+        assert name in done.stdout

@@ -1,0 +1,266 @@
+"""``python -m rnn.train``: the published transcript, checkpoints that lose nothing, errors in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kernels.measure import machine, results
+from rnn import checkpoint, report
+from tests import idx
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = ["--batch-size", "8", "--hidden", "8", "--learning-rate", "0.05", "--display-step", "20"]
+FAST = ["--kernel", "cpu-blas", *TINY]
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return idx.write(tmp_path_factory.mktemp("idx"), idx.contents())
+
+
+def _command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "rnn.train", *arguments]
+
+
+def _train(folder: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        _command(*arguments), cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    return checkpoint.load(path).arrays
+
+
+def _assert_same_bits(one: Path, other: Path) -> None:
+    ours, theirs = _arrays(one), _arrays(other)
+    assert ours.keys() == theirs.keys()
+    for name, array in ours.items():
+        np.testing.assert_array_equal(array, theirs[name])
+
+
+def test_transcript_and_results_file(tmp_path: Path, small: Path) -> None:
+    done = _train(tmp_path, "--data", str(small), "--steps", "50", *FAST, "--results", "run.json")
+    lines = done.stdout.splitlines()
+    steps = [line for line in lines if line.startswith("Step")]
+    assert [line.split(",")[0] for line in steps] == ["Step 1", "Step 20", "Step 40"]
+    published = r"Step \d+, Minibatch Loss= \d+\.\d{4}, Training Accuracy= [01]\.\d{3}"
+    assert all(re.fullmatch(published, line) for line in steps)
+    after = lines[lines.index("Optimization Finished!") + 1 :]
+    share = float(after[0].removeprefix("Testing Accuracy: "))
+    assert share * 128 == int(share * 128)
+    assert re.match(r"All 200 test images: 0\.\d{4} \(95% interval 0\.\d{4} to 0\.\d{4}; \d+ read wrong\)", after[1])
+    assert re.match(r"Most often confused: (\d read as \d \(\d+\)(, )?)+", after[2])
+    assert [line.partition("\t")[0] for line in lines[-4:-1]] == ["real", "user", "sys"]
+    assert "unverified" in done.stdout
+    assert done.stderr == ""
+
+    (point,) = results.read(tmp_path / "run.json").points
+    assert isinstance(point, results.TrainingPoint)
+    assert [report.transcript_line(line) for line in point.transcript] == steps
+    assert point.accuracy_first_128 == share
+    assert point.images == 200
+    assert f"{point.accuracy:.4f}" in after[1]
+
+
+def test_it_learns(tmp_path: Path, small: Path) -> None:
+    """The small images show their digit plainly; guessing has 0.1."""
+    arguments = ["--data", str(small), "--steps", "300", "--batch-size", "50", "--hidden", "32"]
+    _train(tmp_path, *arguments, "--optimizer", "adam", "--learning-rate", "0.01", "--target-accuracy", "0.9")
+    done = _train(tmp_path, *arguments, "--target-accuracy", "0.99", "--learning-rate", "1e-9", code=1)
+    assert "below --target-accuracy 0.99" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--steps", "0"], 2, "--steps: must be at least 1, not 0"),
+        (["--steps", "-5"], 2, "must be at least 1"),
+        (["--steps", "many"], 2, "must be a whole number"),
+        (["--batch-size", "0"], 2, "--batch-size"),
+        (["--hidden", "0"], 2, "--hidden"),
+        (["--seed", "-1"], 2, "--seed"),
+        (["--threads", "0"], 2, "--threads"),
+        (["--learning-rate", "0"], 2, "must be above 0"),
+        (["--learning-rate", "nan"], 2, "must be above 0"),
+        (["--learning-rate", "inf"], 2, "must be above 0"),
+        (["--target-accuracy", "85"], 2, "such as 0.85"),
+        (["--cell", "gru"], 2, "lstm"),
+        (["--kernel", "cpu-numba-tilled"], 2, "did you mean cpu-numba-tiled"),
+        (["--engine", "fused", "--kernel", "cpu-blas"], 2, "no fused engine"),
+        (["--data", "nowhere"], 2, "nowhere is not a directory"),
+        (["--results", "nowhere/run.json"], 2, "cannot write nowhere/run.json"),
+        (["--checkpoint", "nowhere/run.npz"], 2, "cannot write nowhere/run.npz"),
+        (["--resume"], 2, "need --checkpoint"),
+        (["--checkpoint-every", "5"], 2, "need --checkpoint"),
+        (["--checkpoint", "missing.npz", "--resume"], 2, "no checkpoint missing.npz"),
+        (["--nonsense"], 2, "--nonsense"),
+    ],
+)
+def test_bad_input_is_one_line_and_harms_nothing(tmp_path: Path, arguments: list[str], code: int, says: str) -> None:
+    done = _train(tmp_path, *arguments, code=code)
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert says in done.stderr
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(machine.why_no_gpu() is None, reason="this machine has a GPU")
+def test_no_gpu_is_said_and_nothing_else_is_used(tmp_path: Path) -> None:
+    done = _train(tmp_path, "--kernel", "cuda", "--steps", "1", code=3)
+    assert re.fullmatch(r"error: no CUDA kernel can run here: .*use --kernel numba instead\n", done.stderr)
+
+
+def test_divergence_is_said(tmp_path: Path, small: Path) -> None:
+    arguments = ["--data", str(small), "--steps", "60", *FAST, "--learning-rate", "1e38"]
+    done = _train(tmp_path, *arguments, code=1)
+    assert done.stderr.count("\n") == 1
+    assert "diverged" in done.stderr
+
+
+ENGINES = {
+    "stepwise sgd": ["--kernel", "cpu-blas", "--threads", "1"],
+    "stepwise adam": ["--kernel", "cpu-numba-tiled", "--optimizer", "adam"],
+    "elman": ["--kernel", "numba", "--cell", "elman"],
+    "fused adam": ["--kernel", "numba", "--optimizer", "adam"],
+}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_ctrl_c_saves_and_the_printed_command_continues_to_the_same_bits(
+    tmp_path: Path, small: Path, engine: str
+) -> None:
+    settings = ["--data", str(small), *TINY, *ENGINES[engine]]
+    steps = 4000
+    running = subprocess.Popen(
+        _command(*settings, "--steps", str(steps)), cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert running.stdout is not None
+    for line in running.stdout:
+        if line.startswith("Step 40,"):
+            break
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
+    found = re.fullmatch(r"interrupted after step (\d+); continue with: python -m (.*)\n", said)
+    assert found is not None, said
+    (saved,) = tmp_path.glob("*.npz")
+    at = checkpoint.load(saved).header.step
+    assert at == int(found[1])
+    assert 40 <= at < steps
+    end = str(at + 30)
+    arguments = shlex.split(found[2])[1:]
+    arguments[arguments.index("--steps") + 1] = end
+    resumed = _train(tmp_path, *arguments)
+    assert f"at step {at}" in resumed.stdout
+    _train(tmp_path, *settings, "--steps", end, "--checkpoint", "whole.npz")
+    _assert_same_bits(saved, tmp_path / "whole.npz")
+    assert checkpoint.load(saved).header.transcript == checkpoint.load(tmp_path / "whole.npz").header.transcript
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_kill_9_loses_at_most_the_steps_since_the_last_checkpoint(tmp_path: Path, small: Path, seed: int) -> None:
+    every, steps = 10, 100_000
+    settings = ["--data", str(small), *FAST, "--checkpoint-every", str(every)]
+    running = subprocess.Popen(
+        _command(*settings, "--steps", str(steps), "--display-step", "1", "--checkpoint", "run.npz"), cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert running.stdout is not None
+    until = int(np.random.default_rng(seed).integers(5, 60))
+    seen = 0
+    for line in running.stdout:
+        if line.startswith("Step "):
+            seen = int(line.split(",")[0].removeprefix("Step "))
+        if seen >= until:
+            break
+    time.sleep(0.003 * seed)
+    running.kill()
+    rest, _ = running.communicate()
+    seen = max([seen, *(int(step) for step in re.findall(r"^Step (\d+),", rest, flags=re.M))])
+    kept = checkpoint.load(tmp_path / "run.npz").header.step
+    assert seen - every <= kept <= seen + 1
+    end = str(kept + 25)
+    resume = ["--steps", end, "--checkpoint", "run.npz", "--resume", "--display-step", "20"]
+    _train(tmp_path, "--data", str(small), "--kernel", "cpu-blas", *resume)
+    _train(tmp_path, *settings, "--steps", end, "--checkpoint", "whole.npz")
+    _assert_same_bits(tmp_path / "run.npz", tmp_path / "whole.npz")
+
+
+def test_resume_checks_what_it_continues(tmp_path: Path, small: Path) -> None:
+    base = ["--data", str(small), "--kernel", "cpu-blas", "--checkpoint", "run.npz"]
+    _train(tmp_path, *base, *TINY, "--steps", "5")
+    before = (tmp_path / "run.npz").read_bytes()
+    other = idx.write(tmp_path / "other", idx.contents(seed=9))
+    for arguments, says in (
+        ([*base, "--steps", "9"], "run.npz exists; add --resume"),
+        ([*base, "--steps", "9", "--resume", "--hidden", "9"], "trained with --hidden 8, not 9"),
+        ([*base, "--steps", "9", "--resume", "--optimizer", "adam"], "trained with --optimizer sgd, not adam"),
+        ([*base, "--steps", "4", "--resume"], "at step 5, beyond --steps 4"),
+        (["--data", str(other), *base[2:], "--steps", "9", "--resume"], "trained on other data"),
+    ):
+        done = _train(tmp_path, *arguments, code=2)
+        assert done.stderr.count("\n") == 1
+        assert says in done.stderr
+        assert (tmp_path / "run.npz").read_bytes() == before
+    (tmp_path / "run.npz").write_bytes(before[:-40])
+    assert "damaged or cut short" in _train(tmp_path, *base, "--steps", "9", "--resume", code=2).stderr
+
+
+def test_help_is_quick_to_import_and_complete() -> None:
+    probe = (
+        "import sys, json\n"
+        "from rnn import train\n"
+        "text = train.parser().format_help()\n"
+        "print(json.dumps([text, sorted(m for m in ('numpy', 'numba', 'tensorflow', 'rich') if m in sys.modules)]))"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, check=True, capture_output=True, text=True)
+    text, imported = json.loads(done.stdout)
+    assert imported == []
+    options = "kernel engine steps batch-size hidden learning-rate optimizer cell seed data display-step threads"
+    for option in [*options.split(), "checkpoint", "checkpoint-every", "resume", "results", "target-accuracy"]:
+        assert f"--{option}" in text
+
+
+def test_training_never_imports_tensorflow(tmp_path: Path, small: Path) -> None:
+    (tmp_path / "tensorflow.py").write_text("raise SystemExit('imported')")
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    arguments = _command("--data", str(small), "--steps", "2", *FAST)
+    subprocess.run(arguments, cwd=tmp_path, env=environment, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(("correct", "images"), [(0, 10), (10, 10), (115, 128), (8700, 10_000)])
+def test_wilson_interval(correct: int, images: int) -> None:
+    p, z = correct / images, 1.959963984540054
+    centre = (p + z**2 / (2 * images)) / (1 + z**2 / images)
+    half = z / (1 + z**2 / images) * np.sqrt(p * (1 - p) / images + z**2 / (4 * images**2))
+    assert report.wilson(correct, images) == pytest.approx((max(centre - half, 0), min(centre + half, 1)), abs=1e-12)
+
+
+def test_worst_pairs() -> None:
+    labels = np.array([4, 4, 4, 7, 7, 3, 3, 3, 3])
+    predicted = np.array([9, 9, 4, 9, 7, 5, 5, 5, 3])
+    said = "Most often confused: 3 read as 5 (3), 4 read as 9 (2), 7 read as 9 (1)"
+    assert report.confusion_line(labels, predicted) == said
+    assert report.confusion_line(labels, labels) == "Most often confused: nothing"
+
+
+def test_times_are_the_shells() -> None:
+    assert report.time_lines(324.519, 1652.158, 0.0314) == "real\t5m24.519s\nuser\t27m32.158s\nsys\t0m0.031s"
