@@ -64,8 +64,8 @@ def _keras_lstm(
     images = tf.constant(x.transpose(1, 0, 2))
     layer(images)
     layer.set_weights([ordered[:inputs], ordered[inputs:-1], ordered[-1]])
-    trained = [*layer.trainable_variables, variables["output_weight"], variables["output_bias"]]
-    return lambda: layer(images), [getattr(variable, "value", variable) for variable in trained]
+    own = [variable.value for variable in layer.trainable_variables]
+    return lambda: layer(images), [*own, variables["output_weight"], variables["output_bias"]]
 
 
 def torch_step(weights: dict[str, NDArray], x: NDArray, labels: NDArray, rate: float, threads: int) -> Step:

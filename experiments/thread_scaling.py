@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,26 +65,18 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
             advance(name)
             call()
             samples = timing.alternate(
-                {str(count): _Limited(count, call) for count in range(1, options.most + 1)}, options.rounds
+                {str(count): partial(_turn, count, call) for count in range(1, options.most + 1)}, options.rounds
             )
             points += [results.ThreadPoint(name, int(count), taken) for count, taken in samples.items()]
     cli.use_threads(options.most)
     return results.new("experiments.thread_scaling", arguments, points, ceilings=None)
 
 
-class _Limited:
-    """A call with a number of threads, which is set where another contestant's number was: never in a timed call."""
+def _turn(count: int, call: Callable[[], object]) -> list[float]:
+    from kernels.measure import timing
 
-    now = 0
-
-    def __init__(self, count: int, call: Callable[[], object]) -> None:
-        self.count, self.call = count, call
-
-    def __call__(self) -> None:
-        if _Limited.now != self.count:
-            _Limited.now = self.count
-            threads.set_threads(self.count)
-        self.call()
+    threads.set_threads(count)
+    return timing.turn(call)
 
 
 def _work(size: int) -> dict[str, Callable[[], object]]:

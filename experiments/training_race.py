@@ -1,25 +1,31 @@
 """``python -m experiments.training_race``: one training step by every engine, by plain NumPy, TensorFlow and PyTorch.
 
 All start from the same weights, see the same batch, and must agree on the losses of the first steps before any is
-timed. They are timed in turns in one run, so a drift of the machine's speed meets all alike.
+timed. Each has a process of its own, and they are timed in turns in one run, so a drift of the machine's speed meets
+all alike.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import multiprocessing
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import kernels
 from kernels import cli, progress
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
     from numpy.typing import NDArray
 
     from kernels.measure.results import StepPoint
+    from rnn.settings import Settings
 
 EXAMPLES = """\
   python -m experiments.training_race                                     everything that is installed
@@ -67,32 +73,81 @@ def _race(options: argparse.Namespace, arguments: list[str]) -> None:
     limits = ceilings.measure(options.threads)
     print(f"Limits:  {limits.peak_flops / 1e9:.0f} GFLOP/s, measured with {options.threads} threads", flush=True)
     entries, absent = _contestants(options)
-    started: dict[str, Step] = {}
-    points: list[StepPoint] = []
-    expected: list[float] = []
     setting = {"batch_size": options.batch_size, "hidden": options.hidden, "threads": options.threads}
-    first: dict[str, tuple[float, float]] = {}
-    with progress.named(len(entries)) as advance:
-        for name, start in entries.items():
-            advance(name)
-            step = start()
-            losses: list[float] = []
-            seconds = timing.first_call(lambda step=step, losses=losses: losses.append(step()))  # type: ignore[misc]
-            losses += [step() for _ in range(CHECKED_STEPS - 1)]
-            expected = expected or losses
-            if worst := _disagreement(losses, expected):
-                points.append(results.StepPoint(name, **setting, status="failed", reason=worst, loss=losses[0]))
-                continue
-            started[name], first[name] = step, (losses[0], seconds)
-    for name, samples in timing.alternate(started, options.rounds).items():
-        loss, seconds = first[name]
-        points.append(results.StepPoint(name, **setting, status="ok", loss=loss, first_call=seconds, samples=samples))
+    points: list[StepPoint] = []
+    runners: dict[str, Runner] = {}
+    expected: list[float] = []
+    with ExitStack() as open_runners:
+        with progress.named(len(entries)) as advance:
+            for name, start in entries.items():
+                advance(name)
+                runner = open_runners.enter_context(Runner(name, start, options.threads))
+                expected = expected or runner.losses
+                if worst := _disagreement(runner.losses, expected):
+                    points.append(results.StepPoint(name, **setting, status="failed", reason=worst))
+                else:
+                    runners[name] = runner
+        taken = timing.alternate({name: runner.turn for name, runner in runners.items()}, options.rounds)
+    for name, runner in runners.items():
+        measured = {"loss": runner.losses[0], "first_call": runner.first_call, "samples": taken[name]}
+        points.append(results.StepPoint(name, **setting, status="ok", **measured))
     points += [results.StepPoint(name, **setting, status="skipped", reason=reason) for name, reason in absent.items()]
     _show(points, options, limits.peak_flops)
     if options.results:
         cli.write_results(options.results, results.new("experiments.training_race", arguments, points, limits))
     if wrong := [f"{point.contestant}: {point.reason}" for point in points if point.status == "failed"]:
         raise cli.CommandError("; ".join(wrong), cli.CHECK_FAILED)
+
+
+class Runner:
+    """A contestant in a process of its own: thread pools of two libraries in one process keep each other from working.
+
+    It waits, asleep, until its turn comes. losses: of its first steps. first_call: seconds of the very first.
+    """
+
+    def __init__(self, name: str, start: Callable[[], Step], threads: int) -> None:
+        processes = multiprocessing.get_context("spawn")
+        self._name, (self._here, there) = name, processes.Pipe()
+        self._process = processes.Process(target=_serve, args=(there, start, threads), daemon=True)
+        self._process.start()
+        there.close()
+        self.first_call, self.losses = self._receive()
+
+    def turn(self) -> list[float]:
+        """Seconds of a few steps, one by one."""
+        self._here.send(None)
+        return self._receive()
+
+    def __enter__(self) -> Runner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._here.close()
+        self._process.join(timeout=10)
+
+    def _receive(self) -> Any:
+        try:
+            return self._here.recv()
+        except EOFError:
+            raise cli.CommandError(f"{self._name} stopped; what it said stands above", cli.CHECK_FAILED) from None
+
+
+def _serve(connection: Connection, start: Callable[[], Step], threads: int) -> None:
+    """A contestant's process: the first steps, then a turn for each message, until the other end is closed."""
+    from kernels.measure import timing
+
+    cli.use_threads(threads)
+    step = start()
+    losses: list[float] = []
+    seconds = timing.first_call(lambda: losses.append(step()))
+    losses += [step() for _ in range(CHECKED_STEPS - 1)]
+    connection.send((seconds, losses))
+    try:
+        while True:
+            connection.recv()
+            connection.send(timing.turn(step))
+    except EOFError:
+        pass
 
 
 def _disagreement(losses: list[float], expected: list[float]) -> str | None:
@@ -104,61 +159,75 @@ def _disagreement(losses: list[float], expected: list[float]) -> str | None:
 
 def _contestants(options: argparse.Namespace) -> tuple[dict[str, Callable[[], Step]], dict[str, str]]:
     """What can start here, by name, and why the rest cannot."""
-    import numpy as np
-
-    from experiments import _frameworks, _numpy_lstm
     from rnn import engines
-    from rnn.batches import Batches
-    from rnn.data import DataError, load
     from rnn.settings import Settings
 
     settings = Settings(batch_size=options.batch_size, hidden=options.hidden, learning_rate=RATE)
-    try:
-        x, labels = Batches(load().train, options.batch_size, settings.seed)[0]
-    except DataError as error:
-        raise cli.CommandError(str(error)) from error
-
-    def engine(name: str, kernel: kernels.Kernel) -> Callable[[], Step]:
-        def start() -> Step:
-            running = engines.create(name, kernel, settings)
-            return lambda: running.train(x, labels)
-
-        return start
-
-    def numpy_network() -> Step:
-        weights = _initial()
-
-        def step() -> float:
-            loss, gradients = _numpy_lstm.loss_and_gradients(weights, x, labels)
-            for name, weight in weights.items():
-                weight -= np.float32(RATE) * gradients[name]
-            return loss
-
-        return step
-
-    def _initial() -> dict[str, NDArray]:
-        from rnn.network import initial_weights
-
-        return initial_weights(settings.cell, settings.hidden, settings.seed)
-
-    entries: dict[str, Callable[[], Step]] = {"NumPy, as one writes it": numpy_network}
+    entries: dict[str, Callable[[], Step]] = {"NumPy, as one writes it": partial(_numpy_network, settings)}
     for kernel in {kernel.name: kernel for kernel in map(cli.get_kernel, options.kernel)}.values():
-        entries[f"stepwise, {kernel.name}"] = engine("stepwise", kernel)
+        entries[f"stepwise, {kernel.name}"] = partial(_engine, "stepwise", kernel.name, settings)
         if engines.choose("auto", kernel, settings) == "fused":
-            entries[f"fused, {kernel.name}"] = engine("fused", kernel)
+            entries[f"fused, {kernel.name}"] = partial(_engine, "fused", kernel.name, settings)
     absent = {}
     if importlib.util.find_spec("tensorflow"):
         for mode in TENSORFLOW_MODES:
-            entries[f"TensorFlow, {mode}"] = lambda mode=mode: _frameworks.tensorflow_step(  # type: ignore[misc]
-                mode, _initial(), x, labels, RATE, options.threads
-            )
+            entries[f"TensorFlow, {mode}"] = partial(_tensorflow, mode, settings, options.threads)
     else:
         absent["TensorFlow"] = "not installed; pip install 'matmul-ladder[reference]'"
     if importlib.util.find_spec("torch"):
-        entries["PyTorch"] = lambda: _frameworks.torch_step(_initial(), x, labels, RATE, options.threads)
+        entries["PyTorch"] = partial(_torch, settings, options.threads)
     else:
         absent["PyTorch"] = "not installed; pip install torch"
     return entries, absent
+
+
+def _start(settings: Settings) -> tuple[dict[str, NDArray], NDArray, NDArray]:
+    """Weights, images and labels: the same for everyone."""
+    from rnn.batches import Batches
+    from rnn.data import DataError, load
+    from rnn.network import initial_weights
+
+    try:
+        x, labels = Batches(load().train, settings.batch_size, settings.seed)[0]
+    except DataError as error:
+        raise cli.CommandError(str(error)) from error
+    return initial_weights(settings.cell, settings.hidden, settings.seed), x, labels
+
+
+def _engine(name: str, kernel: str, settings: Settings) -> Step:
+    from rnn import engines
+
+    _, x, labels = _start(settings)
+    engine = engines.create(name, cli.get_kernel(kernel), settings)
+    return lambda: engine.train(x, labels)
+
+
+def _numpy_network(settings: Settings) -> Step:
+    import numpy as np
+
+    from experiments import _numpy_lstm
+
+    weights, x, labels = _start(settings)
+
+    def step() -> float:
+        loss, gradients = _numpy_lstm.loss_and_gradients(weights, x, labels)
+        for name, weight in weights.items():
+            weight -= np.float32(RATE) * gradients[name]
+        return loss
+
+    return step
+
+
+def _tensorflow(mode: str, settings: Settings, threads: int) -> Step:
+    from experiments import _frameworks
+
+    return _frameworks.tensorflow_step(mode, *_start(settings), RATE, threads)
+
+
+def _torch(settings: Settings, threads: int) -> Step:
+    from experiments import _frameworks
+
+    return _frameworks.torch_step(*_start(settings), RATE, threads)
 
 
 def _show(points: list[StepPoint], options: argparse.Namespace, peak: float) -> None:

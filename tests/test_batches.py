@@ -36,6 +36,13 @@ def test_the_first_5000_images_are_set_aside() -> None:
     np.testing.assert_array_equal(labels, (chosen + 5_000) % 10)
 
 
+@pytest.mark.parametrize(("count", "used"), [(60_000, 55_000), (5_001, 1), (5_000, 5_000), (1, 1)])
+def test_an_epoch_has_all_images_but_those_set_aside(count: int, used: int) -> None:
+    batches = Batches(_train(count), used, seed=0)
+    for number in range(2):
+        assert sorted(batches.indices(number)) == list(range(used))
+
+
 def test_any_batch_can_be_drawn_by_its_number() -> None:
     in_order, directly = Batches(_train(90), 40, seed=1), Batches(_train(90), 40, seed=1)
     drawn = [in_order.indices(number) for number in range(12)]

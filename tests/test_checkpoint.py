@@ -42,11 +42,12 @@ def test_round_trip(saved: Path) -> None:
     assert [path.name for path in saved.parent.iterdir()] == ["run.npz"]
 
 
-@pytest.mark.parametrize("keep", [0, 1, 30, 200, -1, -30])
-def test_cut_short(saved: Path, keep: int) -> None:
-    saved.write_bytes(saved.read_bytes()[:keep])
-    with pytest.raises(checkpoint.CheckpointError, match=r"run\.npz"):
-        checkpoint.load(saved)
+def test_cut_short_anywhere(saved: Path) -> None:
+    content = saved.read_bytes()
+    for keep in range(len(content)):
+        saved.write_bytes(content[:keep])
+        with pytest.raises(checkpoint.CheckpointError, match=r"run\.npz"):
+            checkpoint.load(saved)
 
 
 def test_a_flipped_bit_in_any_array_is_found(saved: Path) -> None:
@@ -56,6 +57,25 @@ def test_a_flipped_bit_in_any_array_is_found(saved: Path) -> None:
     saved.write_bytes(content)
     with pytest.raises(checkpoint.CheckpointError, match="damaged"):
         checkpoint.load(saved)
+
+
+def test_a_flipped_bit_anywhere_is_refused_or_changes_nothing(saved: Path) -> None:
+    """Not every byte of a zip file counts (dates, for one), so some flips may go unnoticed."""
+    content = saved.read_bytes()
+    refused = 0
+    for at in range(len(content)):
+        saved.write_bytes(content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :])
+        target = {name: np.zeros_like(array) for name, array in ARRAYS.items()}
+        try:
+            found = checkpoint.load(saved)
+            found.restore(target, saved)
+        except checkpoint.CheckpointError:
+            refused += 1
+            continue
+        assert found.header == HEADER, at
+        for name, array in ARRAYS.items():
+            np.testing.assert_array_equal(target[name], array, err_msg=f"byte {at}")
+    assert refused > len(content) / 2
 
 
 def test_objects_are_refused(tmp_path: Path) -> None:

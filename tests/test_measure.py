@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -41,9 +42,10 @@ def test_repeat_takes_enough_samples_and_time() -> None:
 
 def test_contestants_take_turns() -> None:
     order: list[str] = []
-    samples = timing.alternate({name: lambda name=name: order.append(name) for name in "ab"}, rounds=3)  # type: ignore[misc]
+    samples = timing.alternate({name: partial(timing.turn, partial(order.append, name)) for name in "ab"}, rounds=3)
     turns = [name for name, before in zip(order, [None, *order], strict=False) if name != before]
     assert turns == ["a", "b"] * 3
+    assert len(order) > 6 * timing.MIN_SAMPLES, "each turn begins with uncounted calls"
     assert {name: len(taken) for name, taken in samples.items()} == dict.fromkeys("ab", 3 * timing.MIN_SAMPLES)
 
 

@@ -15,8 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments import _numpy_lstm
 from kernels.measure import machine, results
 from rnn import checkpoint, report
+from rnn.batches import Batches, as_steps
+from rnn.data import load
+from rnn.network import initial_weights
 from tests import idx
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,6 +82,39 @@ def test_transcript_and_results_file(tmp_path: Path, small: Path) -> None:
     assert f"{point.accuracy:.4f}" in after[1]
 
 
+def test_what_is_printed_is_true_of_the_weights(tmp_path: Path, small: Path) -> None:
+    """One step, done again in float64 by the second implementation: loss and accuracy are those after the update."""
+    arguments = ["--data", str(small), "--steps", "1", *FAST, "--learning-rate", "0.5", "--seed", "4"]
+    _train(tmp_path, *arguments, "--checkpoint", "run.npz", "--results", "run.json")
+    data = load(small)
+    x, labels = Batches(data.train, 8, seed=4)[0]
+    weights = {name: weight.astype(np.float64) for name, weight in initial_weights("lstm", 8, seed=4).items()}
+    before, gradients = _numpy_lstm.loss_and_gradients(weights, x.astype(np.float64), labels)
+    for name, saved in _arrays(tmp_path / "run.npz").items():
+        weights[name] -= 0.5 * gradients[name]
+        np.testing.assert_allclose(saved, weights[name], rtol=0, atol=1e-5)
+    after, _ = _numpy_lstm.loss_and_gradients(weights, x.astype(np.float64), labels)
+    (point,) = results.read(tmp_path / "run.json").points
+    assert isinstance(point, results.TrainingPoint)
+    (line,) = point.transcript
+    assert line.loss == pytest.approx(after, rel=1e-5)
+    assert abs(after - before) > 0.01, "before and after the update can be told apart"
+    assert line.accuracy == _recognised(weights, x, labels).mean()
+    right = _recognised(weights, as_steps(data.test.images), data.test.labels)
+    assert (point.correct, point.images) == (right.sum(), 200)
+    assert point.accuracy_first_128 == right[:128].mean()
+
+
+def _recognised(weights: dict[str, np.ndarray], x: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Which labels have the smallest loss of all ten digits, image by image."""
+    found = []
+    for n in range(len(labels)):
+        image = x[:, n : n + 1].astype(np.float64)
+        losses = [_numpy_lstm.loss_and_gradients(weights, image, np.array([digit]))[0] for digit in range(10)]
+        found.append(int(np.argmin(losses)))
+    return np.array(found) == labels
+
+
 def test_it_learns(tmp_path: Path, small: Path) -> None:
     """The small images show their digit plainly; guessing has 0.1."""
     arguments = ["--data", str(small), "--steps", "300", "--batch-size", "50", "--hidden", "32"]
@@ -105,6 +142,7 @@ def test_it_learns(tmp_path: Path, small: Path) -> None:
         (["--engine", "fused", "--kernel", "cpu-blas"], 2, "no fused engine"),
         (["--data", "nowhere"], 2, "nowhere is not a directory"),
         (["--results", "nowhere/run.json"], 2, "cannot write nowhere/run.json"),
+        (["--results", "."], 2, "it is a directory"),
         (["--checkpoint", "nowhere/run.npz"], 2, "cannot write nowhere/run.npz"),
         (["--resume"], 2, "need --checkpoint"),
         (["--checkpoint-every", "5"], 2, "need --checkpoint"),
@@ -127,11 +165,28 @@ def test_no_gpu_is_said_and_nothing_else_is_used(tmp_path: Path) -> None:
     assert re.fullmatch(r"error: no CUDA kernel can run here: .*use --kernel numba instead\n", done.stderr)
 
 
-def test_divergence_is_said(tmp_path: Path, small: Path) -> None:
-    arguments = ["--data", str(small), "--steps", "60", *FAST, "--learning-rate", "1e38"]
+@pytest.mark.parametrize("display", ["20", "200"])
+def test_divergence_is_said(tmp_path: Path, small: Path, display: str) -> None:
+    """Also where no line of the transcript falls between the overflow and the end."""
+    arguments = ["--data", str(small), "--steps", "60", *FAST, "--learning-rate", "3e38", "--display-step", display]
     done = _train(tmp_path, *arguments, code=1)
     assert done.stderr.count("\n") == 1
     assert "diverged" in done.stderr
+
+
+def test_a_save_that_fails_leaves_the_checkpoint_before(tmp_path: Path, small: Path) -> None:
+    base = ["--data", str(small), "--kernel", "cpu-blas", "--checkpoint", "run.npz"]
+    _train(tmp_path, *base, *TINY, "--steps", "5")
+    before = (tmp_path / "run.npz").read_bytes()
+    # a limit on the size of files stands for a full disk
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -f 2; exec "$@"', "sh", *_command(*base, "--steps", "9", "--resume")],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "error: cannot save step 9 to run.npz: File too large; run.npz still holds an earlier step\n"
+    assert (tmp_path / "run.npz").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["run.npz"]
 
 
 ENGINES = {

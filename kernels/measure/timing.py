@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-__all__ = ["MIN_SAMPLES", "Spread", "alternate", "first_call", "ratio", "repeat", "settle", "spread"]
+__all__ = ["MIN_SAMPLES", "Spread", "alternate", "first_call", "ratio", "repeat", "settle", "spread", "turn"]
 
 MIN_SAMPLES = 7
 MAX_SAMPLES = 101
@@ -76,14 +76,16 @@ def repeat(call: Callable[[], object], min_time: float = 0.2) -> list[float]:
     return samples
 
 
-def alternate(calls: Mapping[str, Callable[[], object]], rounds: int = 5) -> dict[str, list[float]]:
-    """Seconds per call of several contestants in turns, `rounds` turns each of MIN_SAMPLES counted calls.
+def turn(call: Callable[[], object]) -> list[float]:
+    """Seconds of MIN_SAMPLES calls, after warming up: one contestant's turn."""
+    settle(call)
+    return [first_call(call) for _ in range(MIN_SAMPLES)]
 
-    Each turn begins with uncounted calls, until the thread pool of the contestant before has gone to sleep.
-    """
-    samples: dict[str, list[float]] = {name: [] for name in calls}
+
+def alternate(turns: Mapping[str, Callable[[], list[float]]], rounds: int = 5) -> dict[str, list[float]]:
+    """Samples of several contestants, who take `rounds` turns one after another."""
+    samples: dict[str, list[float]] = {name: [] for name in turns}
     for _ in range(rounds):
-        for name, call in calls.items():
-            settle(call)
-            samples[name] += [first_call(call) for _ in range(MIN_SAMPLES)]
+        for name, take in turns.items():
+            samples[name] += take()
     return samples
