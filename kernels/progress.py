@@ -15,14 +15,14 @@ __all__ = ["named", "steps"]
 
 
 @contextmanager
-def steps(done: int, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar with steps/s and time left; yields the function to call with the number of steps done."""
+def steps(done: int, total: int, unit: str = "steps") -> Iterator[Callable[[int], None]]:
+    """A bar with units/s and time left; yields the function to call with the number done."""
     if not sys.stderr.isatty():
         yield lambda step: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-    rate = TextColumn("{task.fields[rate]:.1f} steps/s")
+    rate = TextColumn(f"{{task.fields[rate]:.1f}} {unit}/s")
     with _bar(BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn()) as bar:
         task = bar.add_task("", total=total, completed=done, rate=0.0)
         begin = time.perf_counter()

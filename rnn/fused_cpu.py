@@ -107,16 +107,14 @@ def _slices(
     Gradients are kept by slice, not by worker: added up in the same order, they are the same for any number of threads.
     """
     steps, batch, inputs = x.shape
+    pixels = x.reshape(-1)
     workers, slices, hidden = xh.shape[0], losses.shape[0], output_weight.shape[0]
     for w in prange(workers):
         for part in range(slices * w // workers, slices * (w + 1) // workers):
             first = part * lstm.IMAGES
             count = min(lstm.IMAGES, batch - first)
             for t in range(steps):
-                for s in range(count):
-                    for k in range(inputs):
-                        xh[w, t, k, s] = x[t, first + s, k]
-                xh[w, t, :inputs, count:] = 0
+                lstm.turn_images(pixels, (t * batch + first) * inputs, inputs, 1, count, inputs, xh[w, t].reshape(-1))
             lstm.forward(forward_weights, xh[w], gates[w], c[w], inputs)
             h = xh[w, steps, inputs : inputs + hidden]
             chosen = labels[first : first + count]

@@ -32,7 +32,7 @@ IMAGES = VECTORS * LANES  # in a slice
 BLOCK = 4  # time steps whose part of dW is added at once
 I, J, F, O = range(4)  # noqa: E741 - the gates' names in every text about the LSTM
 
-_turn_dz, _turn_xh = packer(ROWS), packer(IMAGES)
+turn_images, _turn_dz = packer(IMAGES), packer(ROWS)
 
 # Eigen's rational approximation of tanh (generic_fast_tanh_float in MathFunctionsImpl.h)
 _LIMIT = 7.90531110763549805
@@ -210,7 +210,7 @@ def _add_weight_gradient(
     """dweight += dz·xhᵀ over `count` steps from `first` on: both are turned, as the sum runs over images."""
     height, width = dweight.shape
     for t in range(count):
-        _turn_xh(xh[first + t].reshape(-1), 0, IMAGES, 1, width, IMAGES, xh_rows[t])
+        turn_images(xh[first + t].reshape(-1), 0, IMAGES, 1, width, IMAGES, xh_rows[t])
         _turn_dz(dz[t].reshape(-1), 0, IMAGES, 1, height, IMAGES, dz_rows[t])
     xh_rows_, dz_rows_, dweight_ = xh_rows.reshape(-1), dz_rows.reshape(-1), dweight.reshape(-1)
     for column in range(0, width, IMAGES):

@@ -106,8 +106,8 @@ class Run:
 
     def _announce(self) -> None:
         s, data = self.settings, self.data
-        asked = self.options.kernel or "auto"
-        became = "" if asked == self.kernel.name else f" (from '{asked}')"
+        asked = self.options.kernel or ("the checkpoint" if self.options.resume else "auto")
+        became = "" if asked == self.kernel.name else f" (from {asked})"
         print(f"Machine: {machine.describe().sentence()}")
         print(f"Kernel:  {self.kernel.name}{became}, {self.engine_name} engine, {self.options.threads} threads")
         trained = f"batches of {s.batch_size}, {s.optimizer} at {s.learning_rate:g}, seed {s.seed}"
@@ -187,7 +187,11 @@ class Run:
 
     def _test(self, training_seconds: float) -> None:
         test = self.data.test
-        parts = [self.engine.predict(as_steps(test.images[i : i + 128])) for i in range(0, len(test.labels), 128)]
+        parts = []
+        with progress.steps(0, len(test.labels), "test images") as advance:
+            for i in range(0, len(test.labels), 128):
+                parts.append(self.engine.predict(as_steps(test.images[i : i + 128])))
+                advance(i)
         predicted = np.concatenate(parts)
         right = predicted == test.labels
         correct, images = int(right.sum()), len(right)

@@ -48,9 +48,9 @@ class Blocks(NamedTuple):
 def blocks() -> Blocks:
     """From this machine's caches: a panel of B as large as L1, a block of A a quarter of L2, of B an eighth of L3."""
     caches = cache_sizes()
-    depth = min(max(caches["L1"] // (4 * WIDTH), 64), 512)
-    rows = ROWS * max(caches["L2"] // 4 // (4 * depth * ROWS), 1)
-    columns = WIDTH * max(caches["L3"] // 8 // (4 * depth * WIDTH), 16)
+    depth = min(max(caches["L1"] * 3 // 4 // (4 * ROWS), 64), 512)
+    columns = WIDTH * max(caches["L2"] // 2 // (4 * depth * WIDTH), 1)
+    rows = ROWS * max(caches["L3"] // 8 // (4 * depth * ROWS), 16)
     return Blocks(depth, rows, columns)
 
 
@@ -130,14 +130,14 @@ def _cell(
     top: int, bottom: int, left: int, right: int, a_block: NDArray, b_block: NDArray, edge: NDArray,
 ) -> None:  # fmt: skip
     """c[top:bottom, left:right], by one thread."""
-    for j in range(left, right, block_columns):
-        columns = min(block_columns, right - j)
+    for i in range(top, bottom, block_rows):
+        rows = min(block_rows, bottom - i)
         for k in range(0, depth, block_depth):
             steps = min(block_depth, depth - k)
-            _pack_b(b, j * b_down + k * b_along, b_down, b_along, columns, steps, b_block)
-            for i in range(top, bottom, block_rows):
-                rows = min(block_rows, bottom - i)
-                _pack_a(a, i * a_down + k * a_along, a_down, a_along, rows, steps, a_block)
+            _pack_a(a, i * a_down + k * a_along, a_down, a_along, rows, steps, a_block)
+            for j in range(left, right, block_columns):
+                columns = min(block_columns, right - j)
+                _pack_b(b, j * b_down + k * b_along, b_down, b_along, columns, steps, b_block)
                 _block(a_block, b_block, c, n, i, rows, j, columns, steps, k == 0, edge)
 
 
@@ -150,8 +150,8 @@ def _block(
     i: int, rows: int, j: int, columns: int, depth: int, first: bool, edge: NDArray,
 ) -> None:  # fmt: skip
     """Add the product of two packed blocks to c[i:i+rows, j:j+columns], or store it there first."""
-    for x in range(0, columns, WIDTH):
-        for y in range(0, rows, ROWS):
+    for y in range(0, rows, ROWS):
+        for x in range(0, columns, WIDTH):
             tile = zeros(ROWS, VECTORS, LANES)
             for p in range(depth):
                 tile = add_outer(tile, a_block, y * depth + p * ROWS, b_block, x * depth + p * WIDTH)
