@@ -5,9 +5,9 @@ way, and each of its vectors' fused multiply-adds is independent of all others.
 
 How each level of memory is used, from the inside out:
     registers   a tile of C (ROWS x WIDTH) stays here for a whole block of k: no load or store of C per multiplication
-    L1 cache    a panel of B (depth x WIDTH), read again for every tile of the block of A
-    L2 cache    a block of A (rows x depth), read again for every panel of B
-    L3 cache    a block of B (depth x columns)
+    L1 cache    a panel of A (ROWS x depth), read again for every panel of B
+    L2 cache    a block of B (depth x columns), read again for every panel of A
+    L3 cache    a block of A (rows x depth), read again for every block of B
 Packing copies each block once into the very order in which the innermost loop reads it: side by side, aligned, padded
 with zeros at the edges, so one inner loop serves every shape and every transposed operand.
 After Goto & van de Geijn, *Anatomy of High-Performance Matrix Multiplication* (ACM TOMS 34(3), 2008) and BLIS (Van Zee
@@ -46,11 +46,11 @@ class Blocks(NamedTuple):
 
 @functools.cache
 def blocks() -> Blocks:
-    """From this machine's caches: a panel of B as large as L1, a block of A a quarter of L2, of B an eighth of L3."""
+    """From this machine's caches: a panel of A three quarters of L1, a block of B half of L2, of A a sixteenth of L3."""
     caches = cache_sizes()
     depth = min(max(caches["L1"] * 3 // 4 // (4 * ROWS), 64), 512)
     columns = WIDTH * max(caches["L2"] // 2 // (4 * depth * WIDTH), 1)
-    rows = ROWS * max(caches["L3"] // 8 // (4 * depth * ROWS), 16)
+    rows = ROWS * max(caches["L3"] // 16 // (4 * depth * ROWS), 16)
     return Blocks(depth, rows, columns)
 
 
@@ -124,12 +124,22 @@ def _cells(
 
 
 @njit(cache=True)
+def _even_part(length: int, most: int, unit: int) -> int:
+    """Size of equal parts, multiples of unit, none larger than most: no last block of a few rows, packed for nothing."""
+    parts = max((length + most - 1) // most, 1)
+    return unit * max((length + unit * parts - 1) // (unit * parts), 1)
+
+
+@njit(cache=True)
 def _cell(
     a: NDArray, a_down: int, a_along: int, b: NDArray, b_down: int, b_along: int, c: NDArray, n: int, depth: int,
     block_depth: int, block_rows: int, block_columns: int,
     top: int, bottom: int, left: int, right: int, a_block: NDArray, b_block: NDArray, edge: NDArray,
 ) -> None:  # fmt: skip
     """c[top:bottom, left:right], by one thread."""
+    block_rows = _even_part(bottom - top, block_rows, ROWS)
+    block_columns = _even_part(right - left, block_columns, WIDTH)
+    block_depth = _even_part(depth, block_depth, 1)
     for i in range(top, bottom, block_rows):
         rows = min(block_rows, bottom - i)
         for k in range(0, depth, block_depth):
