@@ -2,7 +2,15 @@
 
 The stepwise engine calls some sixty products and three hundred elementwise operations per training step, and after each
 the cores wait for the slowest. Here every thread takes its own slices of the batch through all 28 steps, and the
-threads meet once, when their weight gradients are added up. The update is the stepwise engine's own (0.5% of a step).
+threads meet once, when their weight gradients are added up. The update is the stepwise engine's own: 0.02 of 8.3 ms.
+
+Where a step goes, batch 128, hidden 128, 2 threads of a Zen 4 whose arithmetic alone would need 6.9 ms:
+    stepwise engine, same kernel                         16.6 ms
+    this engine                                           8.3 ms, 82% of the measured peak of multiply-adds
+      packing the weights, adding up the gradients        0.2 ms
+      forward, each of a thread's two slices              1.39 ms, 104 of 117 GFLOP/s: the rest are the five tanh
+      backward                                            2.53 ms, of it dW 1.33 ms at 110 GFLOP/s
+    did not help: dh one gate at a time, so that its part of dz stays in L1 (2.53 -> 2.58 ms)
 """
 
 from __future__ import annotations

@@ -13,6 +13,16 @@ with zeros at the edges, so one inner loop serves every shape and every transpos
 After Goto & van de Geijn, *Anatomy of High-Performance Matrix Multiplication* (ACM TOMS 34(3), 2008) and BLIS (Van Zee
 & van de Geijn, ACM TOMS 41(3), 2015).
 Limit: the cores' arithmetic. Only more cores lift that: see the GPU's.
+
+What each step was worth, in GFLOP/s of one thread of a Zen 4 at 2048 (its measured peak is 117):
+    cpu-numba-tiled                                                      70  (at 1024)
+    packed panels and a register tile, a block of A in L2                98
+    512 steps of k to a block: C passes memory half as often            104
+    a block of B in L2 instead, blocks of equal size                    107
+    asking for the lines of C before the loop over k (prefetch)         105 before and after: left out
+    panels that start 4 bytes off a cache line                          no loss here; on Zen 5 it halves the rate
+    packing by turning squares of registers, not number by number       1.2 -> 6.3 numbers/ns (A), 1.5 -> 9.5 (Bᵀ)
+    both threads                                                        204
 """
 
 from __future__ import annotations
@@ -46,7 +56,7 @@ class Blocks(NamedTuple):
 
 @functools.cache
 def blocks() -> Blocks:
-    """From this machine's caches: a panel of A three quarters of L1, a block of B half of L2, of A a sixteenth of L3."""
+    """From this machine's caches: a panel of A is 3/4 of L1, a block of B 1/2 of L2, a block of A 1/16 of L3."""
     caches = cache_sizes()
     depth = min(max(caches["L1"] * 3 // 4 // (4 * ROWS), 64), 512)
     columns = WIDTH * max(caches["L2"] // 2 // (4 * depth * WIDTH), 1)
@@ -125,7 +135,7 @@ def _cells(
 
 @njit(cache=True)
 def _even_part(length: int, most: int, unit: int) -> int:
-    """Size of equal parts, multiples of unit, none larger than most: no last block of a few rows, packed for nothing."""
+    """Size of equal parts, multiples of unit, none larger than most: no last block of a few rows only."""
     parts = max((length + most - 1) // most, 1)
     return unit * max((length + unit * parts - 1) // (unit * parts), 1)
 
