@@ -51,16 +51,14 @@ class Reference:
         with np.errstate(invalid="ignore", over="ignore"):
             return cls(a64 @ b64, np.abs(a64) @ np.abs(b64), gamma(k), k)
 
-    def error(self, c: NDArray) -> float:
-        """Largest error in units of the bound: 1 is the bound, 0 is exact, inf is a NaN or Inf out of place.
+    def errors(self, c: NDArray) -> NDArray[np.float64]:
+        """The error of every component in units of its bound: 1 is the bound, inf is a NaN or Inf out of place.
 
         Where the float64 product is NaN or infinite, c must be the same. Where float64 is finite but a partial sum
-        could overflow float32, an infinite or NaN c is right too.
+        could overflow float32, an infinite or NaN c is right too. Raises ValueError for a c of another shape.
         """
         if c.shape != self.exact.shape:
             raise ValueError(f"expected a product of shape {self.exact.shape}, got {c.shape}")
-        if c.size == 0:
-            return 0.0
         bound = self.gamma * self.magnitude + self.k * _SMALLEST
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             ratio = np.abs(c - self.exact) / np.where(bound == 0, _SMALLEST, bound)
@@ -68,15 +66,18 @@ class Reference:
             may_overflow = np.isfinite(self.exact) & (self.magnitude * (1 + self.gamma) > _LARGEST)
         ratio[same | (may_overflow & ~np.isfinite(c))] = 0.0
         ratio[np.isnan(ratio)] = np.inf
-        return float(ratio.max())
+        return ratio
+
+    def error(self, c: NDArray) -> float:
+        """The largest of `errors(c)`; 0 for an empty product."""
+        return float(self.errors(c).max(initial=0.0))
 
     def check(self, c: NDArray, name: str) -> float:
         """`error(c)`, or VerificationError that names the kernel and the worst c(i,j)."""
-        error = self.error(c)
+        errors = self.errors(c)
+        error = float(errors.max(initial=0.0))
         if error > 1:
-            with np.errstate(invalid="ignore"):
-                distance = np.nan_to_num(np.abs(c - self.exact), nan=np.inf)
-            i, j = np.unravel_index(int(distance.argmax()), distance.shape)
+            i, j = np.unravel_index(int(errors.argmax()), errors.shape)
             raise VerificationError(
                 f"{name} is wrong: error {error:.3g} times the bound; c({i},{j}) = {c[i, j]}, "
                 f"float64 gives {self.exact[i, j]}"
@@ -117,7 +118,8 @@ def run(product: Callable[[NDArray, NDArray, NDArray], None], a: NDArray, b: NDA
 
 
 def _check_operand(name: str, x: NDArray) -> None:
-    if not isinstance(x, np.ndarray):
+    # a masked array's holes and a matrix's own * would be lost without a word
+    if not isinstance(x, np.ndarray) or isinstance(x, (np.ma.MaskedArray, np.matrix)):
         raise TypeError(f"{name} must be a NumPy array of float32, not {type(x).__name__}")
     if x.dtype != np.float32:
         raise TypeError(f"{name} must be float32, not {x.dtype}; convert it with {name}.astype(numpy.float32)")

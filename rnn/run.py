@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +60,7 @@ class Run:
         begin = time.perf_counter()
         with np.errstate(over="ignore", invalid="ignore"):  # a diverging run says so itself
             self._train()
-        self._test(time.perf_counter() - begin)
+            self._test(time.perf_counter() - begin)
 
     # -- before training
 
@@ -143,6 +144,7 @@ class Run:
                     self._save(self.options.checkpoint)
         if self.options.checkpoint and not (every and self.step % every == 0):
             self._save(self.options.checkpoint)
+        self._check_finite()
         print("Optimization Finished!")
 
     def _display(self, x: NDArray, labels: NDArray) -> None:
@@ -150,13 +152,21 @@ class Run:
         self.transcript.append(results.TranscriptLine(self.step, loss, accuracy))
         print(report.transcript_line(self.transcript[-1]), flush=True)
         if not math.isfinite(loss):
-            raise cli.CommandError(
-                f"the loss is {loss} at step {self.step}: the training has diverged; "
-                f"try a --learning-rate below {self.settings.learning_rate:g}",
-                cli.CHECK_FAILED,
-            )
+            self._diverged(f"the loss is {loss}")
+
+    def _check_finite(self) -> None:
+        if not all(np.isfinite(array).all() for array in self.engine.arrays.values()):
+            self._diverged("a weight is not a finite number")
+
+    def _diverged(self, sign: str) -> NoReturn:
+        raise cli.CommandError(
+            f"{sign} at step {self.step}: the training has diverged; "
+            f"try a --learning-rate below {self.settings.learning_rate:g}",
+            cli.CHECK_FAILED,
+        )
 
     def _save(self, path: Path) -> None:
+        self._check_finite()
         header = checkpoint.Header(
             schema=checkpoint.SCHEMA,
             step=self.step,

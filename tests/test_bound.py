@@ -19,8 +19,10 @@ def test_gamma_is_highams() -> None:
     assert gamma(0) == 0
     assert gamma(1) == pytest.approx(UNIT_ROUNDOFF, rel=1e-7)
     assert gamma(1000) == pytest.approx(1000 * 2.0**-24 / (1 - 1000 * 2.0**-24), rel=1e-15)
-    with pytest.raises(ValueError, match="no error bound"):
-        gamma(2**24)
+    assert gamma(2**24 - 1) == 2**24 - 1
+    for k in (2**24, 2**25):
+        with pytest.raises(ValueError, match="no error bound"):
+            gamma(k)
 
 
 @pytest.mark.parametrize("k", [1, 2, 50, 3000])
@@ -41,12 +43,27 @@ def test_the_reference_is_exact_enough() -> None:
     np.testing.assert_allclose(Reference.of(a, b).exact, exact, rtol=1e-13)
 
 
-def test_one_wrong_component_is_found_and_named() -> None:
+@pytest.mark.parametrize("times", [1.1, -1.1])
+def test_one_wrong_component_is_found_and_named(times: float) -> None:
     a, b = _operands()
     reference = Reference.of(a, b)
     c = reference.exact.astype(np.float32)
-    c[2, 1] += np.float32(1.1 * reference.gamma * reference.magnitude[2, 1])
+    c[2, 1] += np.float32(times * reference.gamma * reference.magnitude[2, 1])
     with pytest.raises(VerificationError, match=r"mine is wrong.*c\(2,1\)"):
+        reference.check(c, "mine")
+
+
+@pytest.mark.parametrize("right", [np.nan, np.inf, 1e8])
+@pytest.mark.parametrize("wrong", [np.nan, -1.0])
+def test_a_right_component_is_not_blamed(right: float, wrong: float) -> None:
+    """NaN and Inf in their places, and a large c(i,j) whose rounding is larger than the error sought."""
+    a, b = _operands()
+    a[0, 0] *= np.float32(right)
+    reference = Reference.of(a, b)
+    c = reference.exact.astype(np.float32)
+    assert reference.error(c) <= 1
+    c[2, 1] = wrong
+    with pytest.raises(VerificationError, match=rf"c\(2,1\) = {wrong}, float64 gives {reference.exact[2, 1]}"):
         reference.check(c, "mine")
 
 

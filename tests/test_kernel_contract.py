@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -79,29 +80,58 @@ def test_larger_than_one_block(kernel: kernels.Kernel, shape: tuple[int, int, in
     _check(kernel, a, b, np.full((shape[0], shape[2]), np.nan, np.float32))
 
 
-def test_blocks_beyond_every_cache(kernel: kernels.Kernel) -> None:
+def test_what_a_product_is_given() -> None:
+    """Kernels count on it: operands in C order or transposed, C in C order, nothing empty, nothing shared."""
+    given = 0
+
+    def product(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
+        nonlocal given
+        given += 1
+        assert all(x.flags.c_contiguous or x.flags.f_contiguous for x in (a, b))
+        assert c.flags.c_contiguous
+        assert min(a.shape + b.shape) > 0
+        assert not any(np.shares_memory(c, x) for x in (a, b))
+        np.matmul(a, b, out=c)
+
+    spied = kernels.Kernel(kernels.get("cpu-blas").spec, product)
+    a, b = _operand(12, 20), _operand(20, 16)
+    for x in (a, a[::2], a[:, ::-1], np.broadcast_to(a[0], (5, 20)), a[:0], a[:, :0]):
+        for y in (b, b[:, ::2], _operand(16, 20).T, b[:, :0]):
+            y = y[: x.shape[1]]
+            m, n = x.shape[0], y.shape[1]
+            for out in (None, np.empty((m, n), np.float32), np.empty((n, m), np.float32).T):
+                _check(spied, x, y, out)
+            _check(spied, x, y, np.empty((m, 2 * n), np.float32)[:, ::2])
+    assert given == 4 * 3 * 4
+
+
+def test_blocks_beyond_every_cache(kernel: kernels.Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
     """More steps of k, rows and columns than one block of any level has (tests make the blocks small)."""
     if kernel.name != "cpu-numba-simd":
         pytest.skip("only cpu-numba-simd blocks for L3")
     from kernels.cpu import numba_simd
 
     small = numba_simd.Blocks(depth=8, rows=numba_simd.ROWS, columns=numba_simd.WIDTH)
-    before = numba_simd.blocks
-    numba_simd.blocks = lambda: small
-    try:
-        for order in ORDERS:
-            a, b = _operands((2 * small.rows + 1, 2 * small.depth + 1, 2 * small.columns + 1), order)
-            _check(kernel, a, b)
-    finally:
-        numba_simd.blocks = before
+    monkeypatch.setattr(numba_simd, "blocks", lambda: small)
+    # memory for small blocks must not be found by calls with large ones
+    monkeypatch.setattr(numba_simd, "_workspace", numba_simd._Workspace())
+    for order in ORDERS:
+        a, b = _operands((2 * small.rows + 1, 2 * small.depth + 1, 2 * small.columns + 1), order)
+        _check(kernel, a, b)
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 4), (3, 0, 4), (3, 4, 0), (0, 0, 0)])
 def test_empty_products(kernel: kernels.Kernel, shape: tuple[int, int, int]) -> None:
     a, b = _operands(shape)
-    out = np.full((shape[0], shape[2]), np.nan, np.float32)
-    assert not kernel.matmul(a, b, out).any()
-    assert kernel.matmul(a, b).shape == out.shape
+    m, _, n = shape
+    around = np.full((m + 2, 2 * n + 2), np.nan, np.float32)
+    for out in (np.full((m, n), np.nan, np.float32), np.full((n, m), np.nan, np.float32).T, around[1:-1, 1:-1:2]):
+        assert kernel.matmul(a, b, out) is out
+        assert not out.any()
+    assert np.isnan(around).sum() == around.size - m * n
+    c = kernel.matmul(a, b)
+    assert c.shape == (m, n)
+    assert not c.any()
 
 
 @pytest.mark.parametrize("shape", [(5, 3, 7), (13, 5, 33), (24, 16, 64)], ids=str)
@@ -133,10 +163,25 @@ def test_views_with_other_strides(kernel: kernels.Kernel, step: int) -> None:
     _check(kernel, a, b, np.full((a.shape[0], 2 * b.shape[1]), np.nan, np.float32)[:, ::2])
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e38, 1e-42])
+def test_views_numpy_treats_specially(kernel: kernels.Kernel) -> None:
+    """Read-only, repeated by broadcasting (strides of 0), and off the 4-byte grid: as a file mapped to memory is."""
+    a, b = _operands((13, 17, 33))
+    for x in (a, b):
+        x.flags.writeable = False
+    _check(kernel, a, b)
+    _check(kernel, np.broadcast_to(a[:1], a.shape), np.broadcast_to(b[:, :1], b.shape))
+    off = np.empty(a.nbytes + 1, np.uint8)[1:].view(np.float32).reshape(a.shape)
+    assert not off.flags.aligned
+    off[...] = a
+    _check(kernel, off, b)
+    off[...] = np.nan
+    _check(kernel, _operand(13, 5), _operand(5, 17, seed=1), off)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e38])
 @pytest.mark.parametrize("shape", [(7, 5, 9), (13, 9, 40), (64, 150, 300)], ids=str)
 @pytest.mark.parametrize("side", ["a", "b", "both"])
-def test_nan_inf_overflow_and_denormals_go_through(
+def test_nan_inf_and_overflow_go_through(
     kernel: kernels.Kernel, value: float, shape: tuple[int, int, int], side: str
 ) -> None:
     if kernel.name == "cpu-python" and shape[0] == 64:
@@ -152,6 +197,22 @@ def test_nan_inf_overflow_and_denormals_go_through(
     with np.errstate(all="ignore"):
         expected = a.astype(np.float64) @ b.astype(np.float64)
     np.testing.assert_array_equal(np.isnan(c), np.isnan(expected))
+
+
+@pytest.mark.parametrize("exponents", [(-149, 0), (-80, -69)])
+def test_denormals_are_not_flushed_to_zero(kernel: kernels.Kernel, exponents: tuple[int, int]) -> None:
+    """Small whole numbers times powers of 2: first a and C are denormal, then C alone."""
+    random = np.random.default_rng(0)
+    a, b = random.integers(1, 9, (13, 5)), random.integers(1, 9, (5, 33))
+    _check(kernel, *(np.ldexp(x.astype(np.float32), power) for x, power in zip((a, b), exponents, strict=True)))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (5, 3, 7), (13, 9, 33)], ids=str)
+def test_nothing_stays_from_the_call_before(kernel: kernels.Kernel, shape: tuple[int, int, int]) -> None:
+    """NaN that is left in a kernel's own memory shows in its padding: 0·NaN is NaN."""
+    kernel.matmul(np.full((30, 40), np.nan, np.float32), np.full((40, 70), np.nan, np.float32))
+    for order in ORDERS:
+        _check(kernel, *_operands(shape, order))
 
 
 @settings(max_examples=25, deadline=None)
@@ -179,30 +240,38 @@ def test_same_bits_for_any_number_of_threads(kernel: kernels.Kernel) -> None:
         pytest.skip("a vendor's library may sum in another order")
     size = (30, 40, 50) if kernel.name == "cpu-python" else (129, 157, 515)
     a, b = _operands(size)
-    set_threads(1)
-    one = kernel.matmul(a, b)
-    set_threads(cores())
-    np.testing.assert_array_equal(kernel.matmul(a, b), one)
+    found = []
+    for threads in (1, cores()):
+        set_threads(threads)
+        found.append(kernel.matmul(a, b))
+    Reference.of(a, b).check(found[0], kernel.name)
+    np.testing.assert_array_equal(*found)
 
 
 def test_calls_from_several_python_threads(kernel: kernels.Kernel) -> None:
     """Workspaces are not shared between callers."""
-    a, b = _operands((30, 40, 50))
-    kernel.matmul(a, b)
-    expected = [kernel.matmul(a + np.float32(i), b) for i in range(4)]
-    found: list[np.ndarray | None] = [None] * 4
+    operands = [_operands((30 + caller, 40, 50 - caller)) for caller in range(4)]
+    start = threading.Barrier(len(operands))
 
-    def call(i: int) -> None:
-        for _ in range(20):
-            found[i] = kernel.matmul(a + np.float32(i), b)
+    def call(a: np.ndarray, b: np.ndarray) -> list[np.ndarray]:
+        start.wait()
+        return [kernel.matmul(a, b) for _ in range(20)]
 
-    callers = [threading.Thread(target=call, args=(i,)) for i in range(4)]
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join()
-    for ours, right in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(ours, right)
+    with ThreadPoolExecutor(len(operands)) as callers:
+        found = list(callers.map(call, *zip(*operands, strict=True)))
+    for (a, b), products in zip(operands, found, strict=True):
+        reference = Reference.of(a, b)
+        for c in products:
+            reference.check(c, kernel.name)
+
+
+class OnDevice:
+    """Another library's array: NumPy would take a copy of it without a word, and C would never reach it."""
+
+    dtype, ndim, shape = np.dtype(np.float32), 2, (1, 1)
+
+    def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
+        return np.ones((1, 1), np.float32)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +279,11 @@ def test_calls_from_several_python_threads(kernel: kernels.Kernel) -> None:
     [
         (np.ones((2, 3)), np.ones((3, 4), np.float32), None, TypeError, "a must be float32, not float64"),
         (np.ones((2, 3), np.float32), np.ones((3, 4), np.int32), None, TypeError, "b must be float32, not int32"),
-        ([[1.0]], np.ones((1, 1), np.float32), None, TypeError, "not list"),
+        (np.ones((2, 3), np.float16), np.ones((3, 4), np.float32), None, TypeError, "a must be float32, not float16"),
+        (np.ones((2, 3), ">f4"), np.ones((3, 4), "<f4"), None, TypeError, "a must be float32, not >f4"),
+        ([[1.0]], np.ones((1, 1), np.float32), None, TypeError, "a must be a NumPy array of float32, not list"),
+        (np.ones((1, 1), np.float32), OnDevice(), None, TypeError, "b must be a NumPy array .*, not OnDevice"),
+        (np.ones((1, 1), np.float32), np.ones((1, 1), np.float32), OnDevice(), TypeError, "out must be .*OnDevice"),
         (np.ones((2, 3), np.float32), np.ones((4, 5), np.float32), None, ValueError, r"\(2, 3\).*\(4, 5\)"),
         (np.ones(3, np.float32), np.ones((3, 4), np.float32), None, ValueError, "2 dimensions, not 1"),
         (np.ones((1, 2, 3), np.float32), np.ones((3, 4), np.float32), None, ValueError, "2 dimensions, not 3"),
@@ -228,10 +301,24 @@ def test_wrong_types_and_shapes(
         kernel.matmul(a, b, out)
 
 
+@pytest.mark.parametrize("kind", [np.ma.MaskedArray, np.matrix])
+def test_arrays_with_another_meaning_are_refused(kernel: kernels.Kernel, kind: type[np.ndarray]) -> None:
+    """A mask would be left out of the product, and a matrix keeps 2 dimensions whatever a kernel does with it."""
+    plain = np.ones((2, 2), np.float32)
+    for arguments in ((plain.view(kind), plain), (plain, plain.view(kind)), (plain, plain, plain.copy().view(kind))):
+        with pytest.raises(TypeError, match=f"not {kind.__name__}"):
+            kernel.matmul(*arguments)
+
+
 def test_out_must_not_overlap_nor_be_read_only(kernel: kernels.Kernel) -> None:
     memory = _operand(6, 4)
-    for a, b, out in ((memory[:4], _operand(4, 4), memory[2:]), (_operand(4, 4), memory[:4], memory[1:5])):
-        before = memory.copy()
+    before = memory.copy()
+    for a, b, out in (
+        (memory[:4], _operand(4, 4), memory[2:]),
+        (_operand(4, 4), memory[:4], memory[1:5]),
+        (memory[:4], _operand(4, 4), memory[:4]),
+        (_operand(4, 4), memory[:4], memory[:4].T),
+    ):
         with pytest.raises(ValueError, match="overlaps"):
             kernel.matmul(a, b, out)
         np.testing.assert_array_equal(memory, before)
@@ -240,5 +327,5 @@ def test_out_must_not_overlap_nor_be_read_only(kernel: kernels.Kernel) -> None:
     _check(kernel, columns[:, :4], _operand(4, 4, seed=2), columns[:, 4:])
     fixed = np.zeros((4, 4), np.float32)
     fixed.flags.writeable = False
-    with pytest.raises(ValueError, match="read-only"):
+    with pytest.raises(ValueError, match="out is read-only"):
         kernel.matmul(_operand(4, 4), _operand(4, 4), fixed)

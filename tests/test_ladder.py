@@ -63,8 +63,22 @@ def test_names_and_aliases_resolve() -> None:
     ("asked", "meant"), [("cpu-nunba-tiled", "cpu-numba-tiled"), ("pyhton", "python"), ("blas", "cpu-blas")]
 )
 def test_unknown_names_suggest_the_nearest(asked: str, meant: str) -> None:
-    with pytest.raises(kernels.UnknownKernel, match=f"'{asked}'.*{meant}"):
+    with pytest.raises(kernels.UnknownKernel, match=f"'{asked}': did you mean .*{meant}"):
         kernels.get(asked)
+
+
+def test_a_name_like_no_other_lists_all() -> None:
+    with pytest.raises(kernels.UnknownKernel, match=".*".join(["'§'", *kernels.names()])):
+        kernels.get("§")
+
+
+def test_cuda_without_a_gpu_says_why() -> None:
+    reason = machine.why_no_gpu()
+    if reason is None:
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(kernels.KernelUnavailable, match=f"{re.escape(reason)}; use --kernel numba instead"):
+        kernels.get("cuda")
+    assert kernels.resolve("auto") == kernels.resolve("numba")
 
 
 def test_a_missing_package_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
+import math
 import os
+import statistics
+from collections.abc import Callable
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import IO
 
@@ -26,43 +31,100 @@ def test_spread_is_the_quartiles() -> None:
     assert (found.median, found.half_range) == (3.0, 1.0)
 
 
+@pytest.mark.parametrize("count", [7, 8, 35])
+def test_spread_is_what_statistics_says(count: int) -> None:
+    samples = np.random.default_rng(count).random(count).tolist()
+    assert timing.spread(samples) == pytest.approx(statistics.quantiles(samples, n=4, method="inclusive"), rel=1e-14)
+
+
 def test_ratio_is_of_medians() -> None:
-    found = timing.ratio([2.0, 4.0, 9.0], [1.0, 1.0, 1.0])
-    assert found.median == 4.0
-    assert found[0] < 4.0 < found[2]
+    # all pairs: 1 2 3, 2 4 6, 6 12 18
+    assert timing.ratio([6.0, 12.0, 36.0], [6.0, 3.0, 2.0]) == (2.0, 4.0, 6.0)
 
 
-def test_repeat_takes_enough_samples_and_time() -> None:
-    calls = []
-    samples = timing.repeat(lambda: calls.append(None), min_time=0.05)
-    assert len(samples) >= timing.MIN_SAMPLES
-    assert len(calls) > len(samples), "warm-up is not counted, and short calls are timed in groups"
-    assert all(sample > 0 for sample in samples)
+class Clock:
+    """Stands for the module `time`, and only moves when a timed call says so."""
+
+    now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
 
 
-def test_contestants_take_turns() -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    monkeypatch.setattr(timing, "time", found)
+    return found
+
+
+@pytest.mark.parametrize("seconds", [1e-5, 1e-3, 0.03, 2.0])
+def test_repeat_takes_enough_samples_and_time(clock: Clock, seconds: float) -> None:
+    calls: list[float] = []
+
+    def call() -> None:
+        calls.append(seconds)
+        clock.now += seconds
+
+    samples = timing.repeat(call, min_time=1.0)
+    assert samples == pytest.approx([seconds] * len(samples))
+    assert len(samples) >= 7
+    assert sum(calls) >= 1.0
+    assert sum(calls) >= 1e-3 * len(samples), "what a clock cannot tell apart is timed in groups"
+    assert sum(calls) < 10 * max(1.0, 7 * seconds)
+
+
+def test_the_first_call_is_not_counted(clock: Clock) -> None:
+    compiling = iter([5.0])
+
+    def call() -> None:
+        clock.now += next(compiling, 0.03)
+
+    samples = timing.repeat(call, min_time=1.0)
+    assert samples == pytest.approx([0.03] * len(samples))
+    assert len(samples) == 34
+
+
+def test_contestants_take_turns(clock: Clock) -> None:
     order: list[str] = []
-    samples = timing.alternate({name: partial(timing.turn, partial(order.append, name)) for name in "ab"}, rounds=3)
-    turns = [name for name, before in zip(order, [None, *order], strict=False) if name != before]
-    assert turns == ["a", "b"] * 3
-    assert len(order) > 6 * timing.MIN_SAMPLES, "each turn begins with uncounted calls"
-    assert {name: len(taken) for name, taken in samples.items()} == dict.fromkeys("ab", 3 * timing.MIN_SAMPLES)
+
+    def contestant(name: str, seconds: float) -> None:
+        # slower in its first call after the other's, as its thread pool wakes and the other's still spins
+        clock.now += seconds if order[-1:] == [name] else 20 * seconds
+        order.append(name)
+
+    turns = {name: partial(timing.turn, partial(contestant, name, took)) for name, took in (("a", 0.004), ("b", 0.03))}
+    samples = timing.alternate(turns, rounds=3)
+    assert [name for name, _ in groupby(order)] == ["a", "b"] * 3
+    assert samples == {"a": pytest.approx([0.004] * 21), "b": pytest.approx([0.03] * 21)}
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", [b"old", None])
+@pytest.mark.parametrize("where", ["kernels.measure.files.os.fsync", "pathlib.Path.replace", "writer"])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), KeyboardInterrupt()])
+def test_a_failed_write_leaves_the_old_file_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bytes | None, where: str, error: BaseException
+) -> None:
     path = tmp_path / "file"
-    path.write_bytes(b"old")
+    if before is not None:
+        path.write_bytes(before)
 
-    def fail(file: IO[bytes]) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    def write(file: IO[bytes]) -> None:
         file.write(b"half of the n")
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if where == "writer":
+            fail()
 
-    with pytest.raises(OSError, match="No space left"):
-        files.write_atomically(path, fail)
-    assert path.read_bytes() == b"old"
+    with monkeypatch.context() as broken:
+        if where != "writer":
+            broken.setattr(where, fail)
+        with pytest.raises(type(error)):
+            files.write_atomically(path, write)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == ({} if before is None else {"file": before})
     files.write_atomically(path, lambda file: file.write(b"new"))
-    assert path.read_bytes() == b"new"
-    assert list(tmp_path.iterdir()) == [path]
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"file": b"new"}
 
 
 def test_written_files_follow_the_umask(tmp_path: Path) -> None:
@@ -79,8 +141,16 @@ def test_unwritable_places_are_found_beforehand(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(OSError, match=r"cannot write .*missing.*No such file"):
         files.check_writable(tmp_path / "missing" / "new")
-    with pytest.raises(OSError, match="is a directory"):
+    with pytest.raises(IsADirectoryError, match="is a directory"):
         files.check_writable(tmp_path)
+
+
+def test_a_read_only_folder_is_found_beforehand(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    if os.access(tmp_path, os.W_OK):
+        pytest.skip("permissions do not stop root")
+    with pytest.raises(PermissionError, match=r"cannot write .*new: Permission denied"):
+        files.check_writable(tmp_path / "new")
 
 
 POINTS: list[results.Point] = [
@@ -94,9 +164,11 @@ POINTS: list[results.Point] = [
 
 
 def test_results_round_trip(tmp_path: Path) -> None:
-    found = results.new("experiments.x", ["--kernel", "a b"], POINTS, ceilings.Ceilings(2, 1e11, 1e10))
+    limits, levels = ceilings.Ceilings(2, 1e11, 1e10), [bandwidth.Level("L1", 32768, 1e12)]
+    found = results.new("experiments.x", ["--kernel", "a b"], POINTS, limits, levels)
     results.write(tmp_path / "run.json", found)
     assert results.read(tmp_path / "run.json") == found
+    assert (found.points, found.ceilings, found.levels) == (POINTS, limits, levels)
     assert found.command == "python -m experiments.x --kernel 'a b'"
     assert found.schema == results.SCHEMA
 
@@ -105,7 +177,8 @@ def test_rates_are_computed_when_read() -> None:
     point = POINTS[0]
     assert isinstance(point, results.MatmulPoint)
     assert point.seconds.median == 2e-6
-    assert point.rate.median == pytest.approx(2 * 2 * 3 * 4 / 2e-6)
+    # 48 FLOP in 1, 2 and 3 µs
+    assert point.rate == pytest.approx((20e6, 24e6, 36e6))
     assert (point.shape, point.square) == ("2x3x4:nt", False)
 
 
@@ -119,6 +192,8 @@ def test_bad_result_files_are_refused_by_name(tmp_path: Path) -> None:
         (b"", "cut short"),
         (b"hello", "not a result file"),
         (b"{}", "not a result file"),
+        (b"\xff\xfe", "not a result file"),
+        (whole.replace(b"cpu-blas", b"cpu-\xff\xff\xff\xff"), "not a whole result file"),
         (msgspec.json.encode(other | {"schema": 99}), "schema version 99"),
         (msgspec.json.encode(other | {"points": [{"type": "nonsense"}]}), "not a whole result file"),
     ):
@@ -126,8 +201,10 @@ def test_bad_result_files_are_refused_by_name(tmp_path: Path) -> None:
         with pytest.raises(results.ResultsError, match=says) as error:
             results.read(path)
         assert "run.json" in str(error.value)
-    with pytest.raises(results.ResultsError, match="No such file"):
+    with pytest.raises(results.ResultsError, match=r"cannot read .*missing\.json: No such file"):
         results.read(tmp_path / "missing.json")
+    with pytest.raises(results.ResultsError, match="Is a directory"):
+        results.read(tmp_path)
 
 
 @pytest.mark.parametrize("lanes", sorted({4, LANES}))
@@ -207,7 +284,7 @@ def test_memory_starts_on_a_cache_line() -> None:
 
 def test_the_machine_has_limits() -> None:
     here = machine.describe()
-    assert 1 <= here.cores <= here.threads or here.threads < here.cores
+    assert 1 <= here.cores <= here.threads == threads.cores()
     assert here.memory > 2**28
     assert here.cpu in here.sentence()
     assert machine.software()["numpy"] == np.__version__
@@ -216,11 +293,32 @@ def test_the_machine_has_limits() -> None:
 
 
 @pytest.mark.slow
-def test_nearer_memory_is_not_slower_and_arithmetic_is_fastest() -> None:
-    levels = {level.name: level for level in bandwidth.measure(1)}
-    assert list(levels) == ["L1", "L2", "L3", "memory"]
-    assert levels["L1"].bandwidth > levels["memory"].bandwidth
-    assert ceilings.measure(1).peak_flops > levels["memory"].flops
+def test_ceilings_are_measured() -> None:
+    levels = bandwidth.measure(1)
+    assert [level.name for level in levels] == ["L1", "L2", "L3", "memory"]
+    assert [level.capacity for level in levels] == sorted(level.capacity for level in levels)
+    assert all(0 < level.bandwidth < math.inf for level in levels)
+    found = ceilings.measure(1)
+    assert found.threads == 1
+    assert 0 < found.peak_flops < math.inf
+    assert 0 < found.memory_bandwidth < math.inf
+
+
+def test_peak_counts_every_multiplication_and_addition(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With loops that take one second each: two operations per lane, register and step; 12 bytes per number of x."""
+    numbers: list[int] = []
+
+    def chains(a: np.ndarray, b: np.ndarray, c: np.ndarray, steps: int) -> None:
+        numbers.append(steps * a.size * b.size * len(c))
+
+    def triad(x: np.ndarray, *_: object) -> None:
+        numbers.append(x.size)
+
+    monkeypatch.setattr(ceilings, "_best", lambda call: (call(), 1.0)[1])
+    monkeypatch.setattr(ceilings, "_fma_chains", chains)
+    monkeypatch.setattr(ceilings, "_triad", triad)
+    found = ceilings.measure(3)
+    assert (found.peak_flops, found.memory_bandwidth) == (2 * numbers[0], 12 * numbers[1])
 
 
 def test_threads_are_set_for_all_libraries() -> None:
@@ -234,26 +332,69 @@ def test_threads_are_set_for_all_libraries() -> None:
     finally:
         threads.set_threads(threads.cores())
     assert numba.get_num_threads() == threads.cores()
-    with pytest.raises(ValueError, match="at least 1"):
-        threads.set_threads(0)
-    with pytest.raises(ValueError, match="new process"):
-        threads.set_threads(100_000)
+    for wrong, says in ((0, "at least 1, not 0"), (-1, "at least 1, not -1"), (100_000, "new process")):
+        with pytest.raises(ValueError, match=says):
+            threads.set_threads(wrong)
+    assert numba.get_num_threads() == threads.cores()
 
 
-def test_argument_types() -> None:
-    assert cli.at_least(2)("3") == 3
-    assert cli.share("0.5") == 0.5
-    for check, text in (
-        (cli.at_least(2), "1"), (cli.at_least(0), "1.5"), (cli.positive, "-1"), (cli.positive, "nan"),
-        (cli.positive, "much"), (cli.share, "1.5"), (cli.share, "0"),
-    ):  # fmt: skip
-        with pytest.raises(Exception, match="must"):
-            check(text)
+@pytest.mark.parametrize(
+    ("convert", "text", "value"),
+    [
+        (cli.at_least(2), "2", 2), (cli.at_least(0), "0", 0), (cli.positive, "1e-9", 1e-9), (cli.positive, "3", 3.0),
+        (cli.share, "0.5", 0.5), (cli.share, "1", 1.0),
+    ],
+)  # fmt: skip
+def test_arguments_in_range(convert: Callable[[str], float], text: str, value: float) -> None:
+    assert convert(text) == value
+    assert type(convert(text)) is type(value)
 
 
-def test_usage_errors_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("convert", "text", "says"),
+    [
+        (cli.at_least(2), "1", "must be at least 2, not 1"), (cli.at_least(0), "-1", "must be at least 0"),
+        (cli.at_least(0), "1.5", "must be a whole number, not '1.5'"), (cli.at_least(0), "", "must be a whole number"),
+        (cli.positive, "0", "must be above 0"), (cli.positive, "-1", "must be above 0"),
+        (cli.positive, "nan", "must be above 0"), (cli.positive, "inf", "must be above 0"),
+        (cli.positive, "much", "must be a number, not 'much'"), (cli.share, "1.01", "must be a share of 1"),
+        (cli.share, "0", "must be above 0"), (cli.share, "85%", "must be a number"),
+    ],
+)  # fmt: skip
+def test_arguments_out_of_range(convert: Callable[[str], float], text: str, says: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=says):
+        convert(text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--unknown"], "unrecognized arguments: --unknown"),
+        (["--size", "0"], "argument --size: must be at least 1, not 0"),
+        (["--si", "1"], "unrecognized arguments: --si 1"),  # an abbreviation means something else once there is --side
+    ],
+)
+def test_usage_errors_are_one_line(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     parser = cli.Parser("python -m x", "text", "examples")
+    parser.add_argument("--size", type=cli.at_least(1))
     with pytest.raises(SystemExit) as stop:
-        parser.parse_args(["--unknown"])
-    assert stop.value.code == cli.USAGE
-    assert capsys.readouterr().err == "error: unrecognized arguments: --unknown (see python -m x --help)\n"
+        parser.parse_args(arguments)
+    assert stop.value.code == 2
+    assert capsys.readouterr() == ("", f"error: {says} (see python -m x --help)\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (cli.CommandError("no such thing"), 2, "error: no such thing\n"),
+        (cli.CommandError("no GPU", cli.ABSENT), 3, "error: no GPU\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+    ],
+)
+def test_errors_end_a_command_in_one_line(
+    error: BaseException, code: int, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop, cli.errors_as_lines():
+        raise error
+    assert stop.value.code == code
+    assert capsys.readouterr() == ("", says)

@@ -171,8 +171,9 @@ def test_weights_are_drawn_as_published() -> None:
     assert 0.999 * limit < np.abs(weights["cell_weight"]).max() <= np.float32(limit)
     # a uniform number's deviation is limit/√3, a normal one's 1; 5σ of the estimate
     assert weights["cell_weight"].std() == pytest.approx(limit / np.sqrt(3), rel=0.01)
-    assert weights["output_weight"].std() == pytest.approx(1, abs=5 / np.sqrt(2 * 1280))
-    assert weights["output_weight"].mean() == pytest.approx(0, abs=5 / np.sqrt(1280))
+    output = initial_weights("elman", 1000, seed=0)["output_weight"]
+    assert output.std() == pytest.approx(1, abs=5 / np.sqrt(2 * output.size))
+    assert output.mean() == pytest.approx(0, abs=5 / np.sqrt(output.size))
     assert not weights["cell_bias"].any()
     again, other = initial_weights("lstm", 128, seed=0), initial_weights("lstm", 128, seed=1)
     for name in ("cell_weight", "output_weight", "output_bias"):

@@ -214,13 +214,13 @@ def read(path: Path) -> Results:
         raise ResultsError(f"cannot read {path}: {error.strerror}") from error
     try:
         version = msgspec.json.decode(raw, type=_Version).schema
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ResultsError(f"{path} is not a result file, or is cut short: {error}") from error
     if version != SCHEMA:
         raise ResultsError(f"{path} has schema version {version}; this program reads version {SCHEMA}")
     try:
         return msgspec.json.decode(raw, type=Results)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ResultsError(f"{path} is not a whole result file: {error}") from error
 
 

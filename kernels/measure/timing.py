@@ -16,7 +16,7 @@ __all__ = ["MIN_SAMPLES", "Spread", "alternate", "first_call", "ratio", "repeat"
 
 MIN_SAMPLES = 7
 MAX_SAMPLES = 101
-_SHORTEST = 1e-3  # seconds: a sample is made of as many calls as take this long
+_SHORTEST = 1e-3  # seconds: a sample is made of as many calls as take at least this long
 _SETTLE = 0.05  # seconds: thread pools of different libraries spin for a while after their last call
 
 
@@ -65,7 +65,8 @@ def settle(call: Callable[[], object]) -> float:
 
 def repeat(call: Callable[[], object], min_time: float = 0.2) -> list[float]:
     """Seconds per call, after warming up: at least MIN_SAMPLES samples and at least min_time seconds in all."""
-    calls = max(1, math.ceil(_SHORTEST / max(settle(call), 1e-9)))
+    shortest = max(_SHORTEST, min_time / MAX_SAMPLES)
+    calls = max(1, math.ceil(shortest / max(settle(call), 1e-9)))
     samples: list[float] = []
     begin = time.perf_counter()
     while len(samples) < MAX_SAMPLES and (len(samples) < MIN_SAMPLES or time.perf_counter() - begin < min_time):
