@@ -187,6 +187,7 @@ def test_thread_scaling_shows_and_draws_a_result_file(tmp_path: Path, capsys: py
 def test_race_refuses_a_contestant_with_another_loss(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr("kernels.measure.ceilings.measure", lambda threads: Ceilings(threads, 1e18, 1e9))
     contestants = {"right": _two, "wrong": _a_little_more}
     monkeypatch.setattr(training_race, "_contestants", lambda options: (contestants, {}))
     code, _ = _fails(training_race.main, "--rounds", "1")
@@ -194,6 +195,14 @@ def test_race_refuses_a_contestant_with_another_loss(
     assert code == cli.CHECK_FAILED
     assert "wrong: loss 2.001000 at step 1, the others have 2.000000" in shown.err
     assert "right" in shown.out
+
+
+def test_race_refuses_a_step_faster_than_the_arithmetic(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(training_race, "_contestants", lambda options: ({"magic": _two}, {}))
+    assert _fails(training_race.main, "--rounds", "1")[0] == cli.CHECK_FAILED
+    assert "magic is above the machine's peak" in capsys.readouterr().err
 
 
 def _two() -> training_race.Step:
