@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding
+import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -27,16 +28,21 @@ from numba.extending import intrinsic, overload, register_model
 
 __all__ = ["LANES", "REGISTERS", "add_outer", "add_rows", "clamp", "rows", "store", "transposed", "zeros"]
 
-_FEATURES = llvmlite.binding.get_host_cpu_features()
 
-# lanes of the widest float32 vector register, and how many such registers there are
-LANES, REGISTERS = (
-    (16, 32)
-    if _FEATURES.get("avx512f")
-    else (8, 16)
-    if _FEATURES.get("avx2")
-    else (4, 32 if _FEATURES.get("neon") else 16)
-)
+def _has(feature: str) -> bool:
+    """Whether the processor Numba compiles for has a feature; NUMBA_CPU_FEATURES may name another processor."""
+    if numba.config.CPU_FEATURES is not None:
+        return f"+{feature}" in numba.config.CPU_FEATURES.split(",")
+    return bool(llvmlite.binding.get_host_cpu_features().get(feature))
+
+
+# float32 lanes of the widest vector register, and how many such registers there are
+if _has("avx512f"):
+    LANES, REGISTERS = 16, 32
+elif _has("avx2"):
+    LANES, REGISTERS = 8, 16
+else:
+    LANES, REGISTERS = 4, 32 if _has("neon") else 16
 
 
 class Tile(types.Type):
