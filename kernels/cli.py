@@ -69,7 +69,8 @@ def errors_as_lines() -> Iterator[None]:
     try:
         yield
     except CommandError as error:
-        print(error if error.code == INTERRUPTED else f"error: {error}", file=sys.stderr)
+        line = " ".join(str(error).splitlines())  # a path may hold a line break
+        print(line if error.code == INTERRUPTED else f"error: {line}", file=sys.stderr)
         sys.exit(error.code)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

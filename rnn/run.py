@@ -55,7 +55,11 @@ class Run:
         """Train, test, report."""
         self._announce()
         if "numba" in self.kernel.spec.requires:
-            start_up = timing.first_call(self._compile)
+            # held back: Numba turns a Ctrl-C in its midst into an error of its own
+            with _interrupt_flag() as interrupted:
+                start_up = timing.first_call(self._compile)
+            if interrupted:
+                raise cli.CommandError("interrupted before the first step", cli.INTERRUPTED)
             print(f"Start-up: {start_up:.1f} s to compile, or to load what an earlier run compiled", flush=True)
         begin = time.perf_counter()
         with np.errstate(over="ignore", invalid="ignore"):  # a diverging run says so itself

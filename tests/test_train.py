@@ -160,7 +160,7 @@ def test_it_learns(tmp_path: Path, small: Path) -> None:
     ],
 )
 def test_bad_input_is_one_line_and_harms_nothing(tmp_path: Path, arguments: list[str], code: int, says: str) -> None:
-    done = _train(tmp_path, *arguments, code=code)
+    done = _train(tmp_path, "--steps", "1", *arguments, code=code)
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert says in done.stderr
@@ -174,13 +174,21 @@ def test_no_gpu_is_said_and_nothing_else_is_used(tmp_path: Path) -> None:
     assert re.fullmatch(r"error: no CUDA kernel can run here: .*use --kernel numba instead\n", done.stderr)
 
 
-@pytest.mark.parametrize("display", ["20", "200"])
-def test_divergence_is_said(tmp_path: Path, small: Path, display: str) -> None:
-    """Also where no line of the transcript falls between the overflow and the end."""
+@pytest.mark.parametrize(("display", "said_at"), [("20", "20"), ("200", "60")])
+def test_divergence_is_said(tmp_path: Path, small: Path, display: str, said_at: str) -> None:
+    """At the next line of the transcript; at the end where there is none."""
     arguments = ["--data", str(small), "--steps", "60", *FAST, "--learning-rate", "3e38", "--display-step", display]
     done = _train(tmp_path, *arguments, code=1)
     assert done.stderr.count("\n") == 1
-    assert "diverged" in done.stderr
+    assert f"at step {said_at}: the training has diverged" in done.stderr
+
+
+def test_divergence_leaves_the_last_sound_checkpoint(tmp_path: Path, small: Path) -> None:
+    checkpoints = ["--checkpoint", "run.npz", "--checkpoint-every", "1"]
+    arguments = ["--data", str(small), "--steps", "60", *FAST, "--learning-rate", "3e38", "--display-step", "200"]
+    assert "diverged" in _train(tmp_path, *arguments, *checkpoints, code=1).stderr
+    for name, array in _arrays(tmp_path / "run.npz").items():
+        assert np.isfinite(array).all(), name
 
 
 def test_a_save_that_fails_leaves_the_checkpoint_before(tmp_path: Path, small: Path) -> None:
@@ -200,7 +208,7 @@ def test_a_save_that_fails_leaves_the_checkpoint_before(tmp_path: Path, small: P
 
 ENGINES = {
     "stepwise sgd": ["--kernel", "cpu-blas", "--threads", "1"],
-    "stepwise adam": ["--kernel", "cpu-numba-tiled", "--optimizer", "adam"],
+    "stepwise adam": ["--kernel", "cpu-numba-tiled", "--optimizer", "adam", "--threads", "1"],
     "elman": ["--kernel", "numba", "--cell", "elman"],
     "fused adam": ["--kernel", "numba", "--optimizer", "adam"],
 }
