@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import kernels
 from experiments import _pictures
 from kernels import cli
-from kernels.ladder import LADDER, KernelSpec
+from kernels.ladder import LADDER
 
 if TYPE_CHECKING:
     from kernels.measure.results import MatmulPoint, Results
@@ -83,18 +83,13 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
 def _roof(found: Results, point: MatmulPoint) -> tuple[str, float]:
     """The lowest roof over a point, by name, in FLOP/s: arithmetic, or the level of memory its matrices fit in."""
     assert found.ceilings is not None
-    size = KernelSpec.min_bytes(point.m, point.n, point.k)
+    size = point.min_bytes
     level = next(
         level for level in found.levels if size <= level.capacity * (point.threads if level.name < "L3" else 1)
     )
-    fed = level.bandwidth * intensity(point)
+    fed = level.bandwidth * point.intensity
     peak = found.ceilings.peak_flops
     return ("arithmetic", peak) if peak <= fed else (level.name, fed)
-
-
-def intensity(point: MatmulPoint) -> float:
-    """FLOP per byte that must move at least."""
-    return point.flops / KernelSpec.min_bytes(point.m, point.n, point.k)
 
 
 def _show(found: Results) -> None:
@@ -116,7 +111,7 @@ def _show(found: Results) -> None:
             name, roof = _roof(found, point)
             rate = point.rate.median
             rates.add_row(
-                point.kernel, point.shape, f"{intensity(point):.1f}", f"{rate / 1e9:.3g}", f"{rate / roof:.1%}", name
+                point.kernel, point.shape, f"{point.intensity:.1f}", f"{rate / 1e9:.3g}", f"{rate / roof:.1%}", name
             )
         elif isinstance(point, MatmulPoint):
             print(f"{point.kernel} at {point.shape} {point.status}: {point.reason}")

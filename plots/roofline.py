@@ -38,10 +38,7 @@ def draw(results: Results, theme: str = "light") -> Figure:
         colour = series(names, colours)
         shapes: dict[float, list[str]] = {}
         for point in points:
-            intensity, rate = (
-                point.flops / (4 * (point.m * point.k + point.k * point.n + point.m * point.n)),
-                point.rate.median,
-            )
+            intensity, rate = point.intensity, point.rate.median
             marker = "o" if point.square else "^"
             axes.plot(intensity, rate / 1e9, marker, color=colour[point.kernel], markersize=7, alpha=0.9)
             shapes.setdefault(round(intensity, 2), []).append(f"{point.n}²" if point.square else point.shape)

@@ -161,7 +161,7 @@ def test_a_point_above_a_roof_fails_the_run(tmp_path: Path, capsys: pytest.Captu
 
 def test_intensity_is_flop_per_byte_that_must_move() -> None:
     point = results.MatmulPoint("cpu-blas", m=2, k=3, n=5, threads=1, status="ok", samples=[1.0])
-    assert roofline.intensity(point) == 2 * 2 * 3 * 5 / (4 * (2 * 3 + 3 * 5 + 2 * 5))
+    assert point.intensity == 2 * 2 * 3 * 5 / (4 * (2 * 3 + 3 * 5 + 2 * 5))
     assert KernelSpec.min_bytes(2, 5, 3) == 4 * (6 + 15 + 10)
 
 

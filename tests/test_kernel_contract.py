@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import kernels
 from kernels.contract import Reference
+from kernels.cpu.memory import Workspace
 from kernels.threads import cores, set_threads
 
 # around the tiles of cpu-numba-tiled (6 rows, 4 steps) and cpu-numba-simd (12 or 6 rows; 32, 16 or 8 columns)
@@ -114,7 +115,7 @@ def test_blocks_beyond_every_cache(kernel: kernels.Kernel, monkeypatch: pytest.M
     small = numba_simd.Blocks(depth=8, rows=numba_simd.ROWS, columns=numba_simd.WIDTH)
     monkeypatch.setattr(numba_simd, "blocks", lambda: small)
     # memory for small blocks must not be found by calls with large ones
-    monkeypatch.setattr(numba_simd, "_workspace", numba_simd._Workspace())
+    monkeypatch.setattr(numba_simd, "_workspace", Workspace(numba_simd._shapes))
     for order in ORDERS:
         a, b = _operands((2 * small.rows + 1, 2 * small.depth + 1, 2 * small.columns + 1), order)
         _check(kernel, a, b)

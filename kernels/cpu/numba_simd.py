@@ -28,7 +28,6 @@ What each step was worth, in GFLOP/s of one thread of a Zen 4 at 2048 (its measu
 from __future__ import annotations
 
 import functools
-import threading
 from typing import NamedTuple
 
 import numpy as np
@@ -36,7 +35,7 @@ from numba import get_num_threads, njit, prange
 from numpy.typing import NDArray
 
 from kernels.cpu.lanes import LANES, REGISTERS, add_outer, add_rows, store, zeros
-from kernels.cpu.memory import aligned_empty
+from kernels.cpu.memory import Workspace
 from kernels.cpu.packing import packer
 from kernels.measure.caches import cache_sizes
 
@@ -64,23 +63,13 @@ def blocks() -> Blocks:
     return Blocks(depth, rows, columns)
 
 
-class _Workspace(threading.local):
-    """Packed blocks, kept between calls: fresh memory costs a page fault every 4 KiB."""
-
-    cells = 0
-
-    def get(self, cells: int) -> tuple[NDArray, NDArray, NDArray]:
-        if cells > self.cells:
-            self.cells = cells
-            self.arrays = (
-                aligned_empty((cells, blocks().rows * blocks().depth)),
-                aligned_empty((cells, blocks().depth * blocks().columns)),
-                aligned_empty((cells, ROWS * WIDTH)),
-            )
-        return self.arrays
+def _shapes() -> tuple[tuple[int, ...], ...]:
+    """Of one cell's packed blocks of A and B, and of a tile at the edge of C."""
+    depth, rows, columns = blocks()
+    return (rows * depth,), (depth * columns,), (ROWS * WIDTH,)
 
 
-_workspace = _Workspace()
+_workspace = Workspace(_shapes)
 
 
 def product(a: NDArray, b: NDArray, c: NDArray) -> None:

@@ -11,35 +11,17 @@ Lifted by: cpu-numba-simd, whose partial sums stay in registers for a whole bloc
 
 from __future__ import annotations
 
-import threading
-
 from numba import get_num_threads, njit, prange
 from numpy.typing import NDArray
 
-from kernels.cpu.memory import aligned_empty
+from kernels.cpu.memory import Workspace
 
 ROWS, STEPS = 6, 4  # the block of multiplications: 24 numbers of A in registers
 WIDTH = 512  # most columns of a block of B
 DEPTH = 192  # most rows of a block of B
 
 
-class _Workspace(threading.local):
-    """Blocks and partial sums, kept between calls: fresh memory costs a page fault every 4 KiB."""
-
-    bands = 0
-
-    def get(self, bands: int) -> tuple[NDArray, NDArray, NDArray]:
-        if bands > self.bands:
-            self.bands = bands
-            self.arrays = (
-                aligned_empty((bands, DEPTH, WIDTH)),
-                aligned_empty((bands, ROWS, DEPTH)),
-                aligned_empty((bands, ROWS, WIDTH)),
-            )
-        return self.arrays
-
-
-_workspace = _Workspace()
+_workspace = Workspace(lambda: ((DEPTH, WIDTH), (ROWS, DEPTH), (ROWS, WIDTH)))
 
 
 def product(a: NDArray, b: NDArray, c: NDArray) -> None:

@@ -15,6 +15,7 @@ from typing import Literal
 
 import msgspec
 
+from kernels.ladder import KernelSpec
 from kernels.measure import machine
 from kernels.measure.bandwidth import Level
 from kernels.measure.ceilings import Ceilings
@@ -84,7 +85,16 @@ class MatmulPoint(msgspec.Struct, frozen=True, tag="matmul"):
 
     @property
     def flops(self) -> int:
-        return 2 * self.m * self.k * self.n
+        return KernelSpec.flops(self.m, self.n, self.k)
+
+    @property
+    def min_bytes(self) -> int:
+        return KernelSpec.min_bytes(self.m, self.n, self.k)
+
+    @property
+    def intensity(self) -> float:
+        """FLOP per byte that must move at least."""
+        return self.flops / self.min_bytes
 
     @property
     def seconds(self) -> Spread:
