@@ -87,7 +87,7 @@ LADDER: tuple[KernelSpec, ...] = (
     ),
     KernelSpec(
         name="cpu-numba-simd",
-        idea="packed panels, a register tile of 12x32 sums, explicit vector lanes, all cores",
+        idea="packed panels, a register tile of 8x32 sums, explicit vector lanes, all cores",
         bottleneck="the cores' arithmetic: only more cores help, and a GPU has thousands",
         requires=("numba",),
     ),

@@ -238,13 +238,17 @@ class _Version(msgspec.Struct):
     schema: int
 
 
+# measuring writes results and pictures: they are no source of the figures measured next
+_SOURCE = ("--", ".", ":!experiments/results", ":!plots/gallery", ":!README.md")
+
+
 def _git() -> Git | None:
     folder = Path(__file__).resolve().parents[2]
     if not (folder / ".git").exists():
         return None
     try:
         revision = _git_says(folder, "rev-parse", "HEAD")
-        return Git(revision, dirty=bool(_git_says(folder, "status", "--porcelain", "--untracked-files=no")))
+        return Git(revision, dirty=bool(_git_says(folder, "status", "--porcelain", "--untracked-files=no", *_SOURCE)))
     except (OSError, subprocess.CalledProcessError) as error:
         print(f"note: the result file will not name a git revision ({error})", file=sys.stderr)
         return None
