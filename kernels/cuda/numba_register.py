@@ -3,8 +3,8 @@
 At the same time: a block of 256 threads computes 128 x 128 numbers of C, each thread 8 x 8 of them, whose 64
 multiplications wait for nothing but each other's operands. A thread's columns lie THREADS_X apart, so neighbouring
 threads still read and store neighbouring numbers; so do its rows.
-The tile of A lies transposed in shared memory, one step of k after another, with a number of padding to a row: without
-it the threads that store a row of A would all hit the same bank.
+The tile of A lies transposed in shared memory, one step of k after another, with four numbers of padding to a row:
+without it the threads that store a row of A would meet in four banks of 32.
 Limit: numbers travel from shared memory 4 bytes at a time, and all threads wait while the next tiles are fetched.
 The CUDA C kernels go on: cupy_vector.cu loads 16 bytes at once, cupy_pipelined.cu fetches ahead.
 The same in CUDA C: cupy_register.cu.
@@ -23,7 +23,7 @@ REGISTERS = 128
 @cuda.jit
 def kernel(a, b, c):
     """c (M,N) = a (M,K) · b (K,N), float32, any strides."""
-    a_tile = cuda.shared.array((DEPTH, BLOCK + 1), float32)
+    a_tile = cuda.shared.array((DEPTH, BLOCK + 4), float32)
     b_tile = cuda.shared.array((DEPTH, BLOCK), float32)
     a_column = cuda.local.array(EACH, float32)
     b_row = cuda.local.array(EACH, float32)

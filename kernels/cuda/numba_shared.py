@@ -1,10 +1,11 @@
 """A thread block computes a square tile of C from tiles of A and B that it fetches once and shares.
 
-At the same time: all c(i,j); the TILE² threads of a block also work together. Each fetches one number of A and one of B
-into shared memory, a small memory beside the multiprocessor's arithmetic; then all of them read TILE of each from there.
-Global memory is read 1/TILE as often.
+At the same time: all c(i,j); the TILE² threads of a block also work together. Each fetches one number of A and one of
+B into shared memory, a small memory beside the multiprocessor's arithmetic; then all of them read TILE of each from
+there. Global memory is read 1/TILE as often.
 Two barriers keep the order: nobody reads a tile before it is complete, nobody overwrites it while another still reads.
-Threads outside C must not return early, for they too fetch and meet at the barriers: they fetch zeros and store nothing.
+Threads outside C must not return early, for they too fetch and meet at the barriers: they fetch zeros and store
+nothing.
 Limit: two reads of shared memory for each multiplication. cuda-numba-register reads less often than it multiplies.
 The same in CUDA C: cupy_shared.cu.
 """
