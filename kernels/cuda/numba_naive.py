@@ -8,13 +8,14 @@ The same in CUDA C: cupy_naive.cu.
 """
 
 from numba import cuda, float32
+from numpy.typing import NDArray
 
 ROWS, COLUMNS = 32, 8  # a warp is a column of 32 c(i,j)
 REGISTERS = 40
 
 
 @cuda.jit
-def kernel(a, b, c):
+def kernel(a: NDArray, b: NDArray, c: NDArray) -> None:
     """c (M,N) = a (M,K) · b (K,N), float32, any strides."""
     i, j = cuda.grid(2)
     if i < c.shape[0] and j < c.shape[1]:

@@ -1,7 +1,7 @@
 """Each thread keeps a 2-D tile of C in registers: 16 numbers read from shared memory serve 64 multiplications.
 
 At the same time: a block of 256 threads computes 128 x 128 numbers of C, each thread 8 x 8 of them, whose 64
-multiplications wait for nothing but each other's operands. A thread's columns lie THREADS_X apart, so neighbouring
+multiplications wait for nothing but each other's operands. A thread's columns lie THREADS apart, so neighbouring
 threads still read and store neighbouring numbers; so do its rows.
 The tile of A lies transposed in shared memory, one step of k after another, with four numbers of padding to a row:
 without it the threads that store a row of A would meet in four banks of 32.
@@ -11,6 +11,7 @@ The same in CUDA C: cupy_register.cu.
 """
 
 from numba import cuda, float32
+from numpy.typing import NDArray
 
 BLOCK = 128  # rows and columns of a block's tile of C
 DEPTH = 8  # steps of k per tile
@@ -21,7 +22,7 @@ REGISTERS = 128
 
 
 @cuda.jit
-def kernel(a, b, c):
+def kernel(a: NDArray, b: NDArray, c: NDArray) -> None:
     """c (M,N) = a (M,K) · b (K,N), float32, any strides."""
     a_tile = cuda.shared.array((DEPTH, BLOCK + 4), float32)
     b_tile = cuda.shared.array((DEPTH, BLOCK), float32)

@@ -11,13 +11,14 @@ The same in CUDA C: cupy_shared.cu.
 """
 
 from numba import cuda, float32
+from numpy.typing import NDArray
 
 TILE = 32
 REGISTERS = 64
 
 
 @cuda.jit
-def kernel(a, b, c):
+def kernel(a: NDArray, b: NDArray, c: NDArray) -> None:
     """c (M,N) = a (M,K) · b (K,N), float32, any strides."""
     a_tile = cuda.shared.array((TILE, TILE), float32)
     b_tile = cuda.shared.array((TILE, TILE), float32)
