@@ -43,30 +43,30 @@ struct Operand {
     }
 };
 
-// Where the v-th piece of VECTOR neighbouring numbers of a tile lies: neighbouring threads take neighbouring pieces.
-template <int LINES, int DEPTH, bool K_CONTIGUOUS, int VECTOR>
+// Where the v-th piece of WIDTH neighbouring numbers of a tile lies: neighbouring threads take neighbouring pieces.
+template <int LINES, int DEPTH, bool K_CONTIGUOUS, int WIDTH>
 struct Piece {
     int line, p;
 
     __device__ __forceinline__ explicit Piece(int v)
-        : line(K_CONTIGUOUS ? v / (DEPTH / VECTOR) : v % (LINES / VECTOR) * VECTOR),
-          p(K_CONTIGUOUS ? v % (DEPTH / VECTOR) * VECTOR : v / (LINES / VECTOR)) {}
+        : line(K_CONTIGUOUS ? v / (DEPTH / WIDTH) : v % (LINES / WIDTH) * WIDTH),
+          p(K_CONTIGUOUS ? v % (DEPTH / WIDTH) * WIDTH : v / (LINES / WIDTH)) {}
 };
 
-// tile[p * STRIDE + line] = operand(first + line, start + p), zeros outside: 16 bytes at a time where VECTOR is 4.
-// With VECTOR 4 the extent along memory is a multiple of 4, so a piece is inside as a whole or not at all.
-template <int LINES, int DEPTH, int STRIDE, int THREADS, bool K_CONTIGUOUS, int VECTOR>
+// tile[p * STRIDE + line] = operand(first + line, start + p), zeros outside: 16 bytes at a time where WIDTH is 4.
+// With WIDTH 4 the extent along memory is a multiple of 4, so a piece is inside as a whole or not at all.
+template <int LINES, int DEPTH, int STRIDE, int THREADS, bool K_CONTIGUOUS, int WIDTH>
 __device__ __forceinline__ void fill(float* tile, const Operand& from, int first, int start, int thread) {
-    constexpr int PIECES = LINES * DEPTH / VECTOR;
+    constexpr int PIECES = LINES * DEPTH / WIDTH;
 #pragma unroll
     for (int f = 0; f < (PIECES + THREADS - 1) / THREADS; ++f) {
         const int v = f * THREADS + thread;
         if (PIECES % THREADS && v >= PIECES) break;
-        const Piece<LINES, DEPTH, K_CONTIGUOUS, VECTOR> piece(v);
+        const Piece<LINES, DEPTH, K_CONTIGUOUS, WIDTH> piece(v);
         const bool inside = first + piece.line < from.lines && start + piece.p < from.depth;
         const float* source = from.at<K_CONTIGUOUS>(first + piece.line, start + piece.p);
         float* target = tile + piece.p * STRIDE + piece.line;
-        if (VECTOR == 1) {
+        if (WIDTH == 1) {
             *target = inside ? __ldg(source) : 0.0f;
         } else {
             float4 four = make_float4(0, 0, 0, 0);
@@ -85,18 +85,18 @@ __device__ __forceinline__ void fill(float* tile, const Operand& from, int first
 
 // The same with copies that run beside the arithmetic. Such a copy cannot turn a piece round, so along k they are of
 // single numbers.
-template <int LINES, int DEPTH, int STRIDE, int THREADS, bool K_CONTIGUOUS, int VECTOR>
+template <int LINES, int DEPTH, int STRIDE, int THREADS, bool K_CONTIGUOUS, int WIDTH>
 __device__ __forceinline__ void fill_async(float* tile, const Operand& from, int first, int start, int thread) {
-    constexpr int WIDTH = K_CONTIGUOUS ? 1 : VECTOR, PIECES = LINES * DEPTH / WIDTH;
+    constexpr int COPIED = K_CONTIGUOUS ? 1 : WIDTH, PIECES = LINES * DEPTH / COPIED;
 #pragma unroll
     for (int f = 0; f < (PIECES + THREADS - 1) / THREADS; ++f) {
         const int v = f * THREADS + thread;
         if (PIECES % THREADS && v >= PIECES) break;
-        const Piece<LINES, DEPTH, K_CONTIGUOUS, WIDTH> piece(v);
+        const Piece<LINES, DEPTH, K_CONTIGUOUS, COPIED> piece(v);
         const bool inside = first + piece.line < from.lines && start + piece.p < from.depth;
         const float* source = inside ? from.at<K_CONTIGUOUS>(first + piece.line, start + piece.p) : from.x;
         float* target = tile + piece.p * STRIDE + piece.line;
-        if (WIDTH == 4)
+        if (COPIED == 4)
             copy16_async(target, source, inside);
         else
             copy4_async(target, source, inside);
@@ -127,7 +127,7 @@ __device__ __forceinline__ void add_outer(float (&total)[ROWS][COLUMNS], const f
 }
 
 // A thread's tile of C: fours of rows ROW_SPACING apart from `top` on, fours of columns COLUMN_SPACING apart from `left`.
-template <int ROWS, int COLUMNS, int ROW_SPACING, int COLUMN_SPACING, int VECTOR>
+template <int ROWS, int COLUMNS, int ROW_SPACING, int COLUMN_SPACING, int WIDTH>
 __device__ __forceinline__ void store_fours(float* c, int m, int n, int top, int left,
                                             const float (&total)[ROWS][COLUMNS]) {
 #pragma unroll
@@ -138,10 +138,10 @@ __device__ __forceinline__ void store_fours(float* c, int m, int n, int top, int
 #pragma unroll
         for (int g = 0; g < COLUMNS / 4; ++g) {
             const int j = left + g * COLUMN_SPACING;
-            if (VECTOR == 4 && j < n) {
+            if (WIDTH == 4 && j < n) {
                 *reinterpret_cast<float4*>(row + j) =
                     make_float4(total[r][4 * g], total[r][4 * g + 1], total[r][4 * g + 2], total[r][4 * g + 3]);
-            } else if (VECTOR == 1) {
+            } else if (WIDTH == 1) {
 #pragma unroll
                 for (int q = 0; q < 4; ++q)
                     if (j + q < n) row[j + q] = total[r][4 * g + q];
@@ -152,9 +152,9 @@ __device__ __forceinline__ void store_fours(float* c, int m, int n, int top, int
 
 // The tile of C that a block computes, (x, y): blocks that run at the same time stand in a square rather than in a long
 // row of tiles, so that what one fetches is still in L2 when the others ask for it.
-template <int GROUP>
+template <int TOGETHER>
 __device__ __forceinline__ int2 tile_of_block(int block, int across, int down) {
-    const int first = block / (GROUP * across) * GROUP, within = block % (GROUP * across);
-    const int height = min(down - first, GROUP);
+    const int first = block / (TOGETHER * across) * TOGETHER, within = block % (TOGETHER * across);
+    const int height = min(down - first, TOGETHER);
     return make_int2(within / height, first + within % height);
 }
