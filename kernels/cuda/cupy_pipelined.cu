@@ -16,7 +16,7 @@ constexpr int THREADS = ROWS * COLUMNS;
 constexpr int A_STRIDE = BLOCK_M + 4, B_STRIDE = BLOCK_N + 4;
 constexpr int STAGE = BLOCK_K * (A_STRIDE + B_STRIDE);
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
 matmul(const float* __restrict__ a, const float* __restrict__ b, float* __restrict__ c, int m, int n, int k,
        long long a_down, long long a_along, long long b_down, long long b_along) {
     extern __shared__ float4 shared[];

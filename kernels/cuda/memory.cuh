@@ -29,48 +29,60 @@ __device__ __forceinline__ void wait_copies() {
 }
 #endif
 
-// An operand as the tiles see it. A is taken by its rows and B by its columns, so `line` counts rows of C or columns of
-// C, and `depth` is K for both. Neighbouring numbers in memory belong to neighbouring steps of k (k_contiguous), or else
-// to neighbouring lines; `pitch` numbers lie between the others.
+// An operand as the tiles see it. A is taken by its rows and B by its columns, so `lines` counts rows of C or columns of
+// C, and `depth` is K for both. Either the steps of k of a line are neighbours in memory (k_contiguous) or the lines of a
+// step of k are; what are not neighbours lie `pitch` numbers apart.
 struct Operand {
     const float* x;
     int lines, depth;
     long long pitch;
-
-    template <bool K_CONTIGUOUS>
-    __device__ __forceinline__ const float* at(int line, int p) const {
-        return K_CONTIGUOUS ? x + line * pitch + p : x + p * pitch + line;
-    }
 };
 
-// Where the v-th piece of WIDTH neighbouring numbers of a tile lies: neighbouring threads take neighbouring pieces.
-template <int LINES, int DEPTH, bool K_CONTIGUOUS, int WIDTH>
-struct Piece {
-    int line, p;
+// A thread's share of a tile: pieces of WIDTH numbers that are neighbours in memory. Neighbouring threads take
+// neighbouring pieces of a row, and a thread goes on STEP rows further: one pointer is enough, and it walks.
+template <int LINES, int DEPTH, int STRIDE, int THREADS, bool K_CONTIGUOUS, int WIDTH>
+struct Share {
+    static constexpr int ROWS = K_CONTIGUOUS ? LINES : DEPTH, PIECES = (K_CONTIGUOUS ? DEPTH : LINES) / WIDTH;
+    static constexpr int STEP = THREADS / PIECES, COUNT = (ROWS + STEP - 1) / STEP;
+    static_assert(THREADS % PIECES == 0, "a row of pieces must divide the threads");
 
-    __device__ __forceinline__ explicit Piece(int v)
-        : line(K_CONTIGUOUS ? v / (DEPTH / WIDTH) : v % (LINES / WIDTH) * WIDTH),
-          p(K_CONTIGUOUS ? v % (DEPTH / WIDTH) * WIDTH : v / (LINES / WIDTH)) {}
+    const float* source;
+    int row, along;
+    int rows_left;  // of the matrix, from this tile's first row on
+    long long step;
+
+    __device__ __forceinline__ Share(const Operand& from, int first, int start, int thread)
+        : row(thread / PIECES), along(thread % PIECES * WIDTH), step(STEP * from.pitch) {
+        const int first_row = K_CONTIGUOUS ? first : start, first_along = K_CONTIGUOUS ? start : first;
+        source = from.x + (first_row + row) * from.pitch + first_along + along;
+        rows_left = (K_CONTIGUOUS ? from.lines : from.depth) - first_row;
+        if (first_along + along >= (K_CONTIGUOUS ? from.depth : from.lines)) rows_left = 0;
+    }
+    __device__ __forceinline__ bool mine() const { return ROWS % STEP == 0 || row < ROWS; }
+    __device__ __forceinline__ bool inside() const { return row < rows_left; }
+    __device__ __forceinline__ float* in(float* tile) const {
+        return tile + (K_CONTIGUOUS ? along * STRIDE + row : row * STRIDE + along);
+    }
+    __device__ __forceinline__ void next() {
+        row += STEP;
+        source += step;
+    }
 };
 
 // tile[p * STRIDE + line] = operand(first + line, start + p), zeros outside: 16 bytes at a time where WIDTH is 4.
 // With WIDTH 4 the extent along memory is a multiple of 4, so a piece is inside as a whole or not at all.
 template <int LINES, int DEPTH, int STRIDE, int THREADS, bool K_CONTIGUOUS, int WIDTH>
 __device__ __forceinline__ void fill(float* tile, const Operand& from, int first, int start, int thread) {
-    constexpr int PIECES = LINES * DEPTH / WIDTH;
+    using Pieces = Share<LINES, DEPTH, STRIDE, THREADS, K_CONTIGUOUS, WIDTH>;
+    Pieces share(from, first, start, thread);
 #pragma unroll
-    for (int f = 0; f < (PIECES + THREADS - 1) / THREADS; ++f) {
-        const int v = f * THREADS + thread;
-        if (PIECES % THREADS && v >= PIECES) break;
-        const Piece<LINES, DEPTH, K_CONTIGUOUS, WIDTH> piece(v);
-        const bool inside = first + piece.line < from.lines && start + piece.p < from.depth;
-        const float* source = from.at<K_CONTIGUOUS>(first + piece.line, start + piece.p);
-        float* target = tile + piece.p * STRIDE + piece.line;
+    for (int f = 0; f < Pieces::COUNT && share.mine(); ++f, share.next()) {
+        float* target = share.in(tile);
         if (WIDTH == 1) {
-            *target = inside ? __ldg(source) : 0.0f;
+            *target = share.inside() ? __ldg(share.source) : 0.0f;
         } else {
             float4 four = make_float4(0, 0, 0, 0);
-            if (inside) four = __ldg(reinterpret_cast<const float4*>(source));
+            if (share.inside()) four = __ldg(reinterpret_cast<const float4*>(share.source));
             if (K_CONTIGUOUS) {
                 target[0 * STRIDE] = four.x;
                 target[1 * STRIDE] = four.y;
@@ -87,19 +99,16 @@ __device__ __forceinline__ void fill(float* tile, const Operand& from, int first
 // single numbers.
 template <int LINES, int DEPTH, int STRIDE, int THREADS, bool K_CONTIGUOUS, int WIDTH>
 __device__ __forceinline__ void fill_async(float* tile, const Operand& from, int first, int start, int thread) {
-    constexpr int COPIED = K_CONTIGUOUS ? 1 : WIDTH, PIECES = LINES * DEPTH / COPIED;
+    constexpr int COPIED = K_CONTIGUOUS ? 1 : WIDTH;
+    using Pieces = Share<LINES, DEPTH, STRIDE, THREADS, K_CONTIGUOUS, COPIED>;
+    Pieces share(from, first, start, thread);
 #pragma unroll
-    for (int f = 0; f < (PIECES + THREADS - 1) / THREADS; ++f) {
-        const int v = f * THREADS + thread;
-        if (PIECES % THREADS && v >= PIECES) break;
-        const Piece<LINES, DEPTH, K_CONTIGUOUS, COPIED> piece(v);
-        const bool inside = first + piece.line < from.lines && start + piece.p < from.depth;
-        const float* source = inside ? from.at<K_CONTIGUOUS>(first + piece.line, start + piece.p) : from.x;
-        float* target = tile + piece.p * STRIDE + piece.line;
+    for (int f = 0; f < Pieces::COUNT && share.mine(); ++f, share.next()) {
+        const float* source = share.inside() ? share.source : from.x;  // any address that may be read
         if (COPIED == 4)
-            copy16_async(target, source, inside);
+            copy16_async(share.in(tile), source, share.inside());
         else
-            copy4_async(target, source, inside);
+            copy4_async(share.in(tile), source, share.inside());
     }
 }
 

@@ -57,10 +57,10 @@ class Program:
 _TABLE = (
     Program("cuda-cupy-naive", (OneEach(32, 8, along_rows=True),), registers=40, specialised=False),
     Program("cuda-cupy-coalesced", (OneEach(8, 32),), registers=40, specialised=False),
-    Program("cuda-cupy-shared", (Square(32), Square(16)), registers=64, specialised=False),
-    Program("cuda-cupy-register", (Register(128, 128, 8, 8, 8), Register(64, 64, 8, 4, 4)), 128, specialised=False),
-    Program("cuda-cupy-vector", (Vector(128, 128, 8, 8, 8), Vector(64, 64, 8, 4, 4)), 168),
-    Program("cuda-cupy-pipelined", (Pipelined(128, 128, 16, 8, 8, 3), Pipelined(64, 64, 16, 4, 4, 3)), 168, 80),
+    Program("cuda-cupy-shared", (Square(32),), registers=64, specialised=False),
+    Program("cuda-cupy-register", (Register(128, 128, 8, 8, 8),), 128, specialised=False),
+    Program("cuda-cupy-vector", (Vector(128, 128, 8, 8, 8),), 128),
+    Program("cuda-cupy-pipelined", (Pipelined(128, 128, 16, 8, 8, 3),), 128, 80),
     Program(
         "cuda-cupy-warptile",
         (
