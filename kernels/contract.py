@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,60 +86,67 @@ class Reference:
         return error
 
 
-def run(product: Callable[[NDArray, NDArray, NDArray], None], a: NDArray, b: NDArray, out: NDArray | None) -> NDArray:
-    """Check the arguments, then let ``product(a, b, c)`` fill c.
+def run(
+    product: Callable[[NDArray, NDArray, NDArray], None],
+    a: NDArray,
+    b: NDArray,
+    out: NDArray | None,
+    library: ModuleType = np,
+) -> NDArray:
+    """Check the arguments, then let ``product(a, b, c)`` fill c. library: whose arrays these are, numpy or cupy.
 
     A product is only ever given a and b in C order or transposed C order, a C-ordered c that overlaps neither, and
     M, N, K ≥ 1. A transposed out is computed as Cᵀ = Bᵀ·Aᵀ; an out with other strides is computed beside and copied.
     """
-    _check_operand("a", a)
-    _check_operand("b", b)
+    _check_operand("a", a, library)
+    _check_operand("b", b, library)
     (m, k), (k_b, n) = a.shape, b.shape
     if k != k_b:
         raise ValueError(f"shapes do not fit: a {a.shape} has {k} columns, b {b.shape} has {k_b} rows")
     if out is None:
-        out = np.empty((m, n), np.float32)
+        out = library.empty((m, n), np.float32)
     else:
-        _check_out(out, a, b)
+        _check_out(out, a, b, library)
     if m == 0 or n == 0:
         return out
     if k == 0:
         out[...] = 0
         return out
-    a, b = _ordered(a), _ordered(b)
+    a, b = _ordered(a, library), _ordered(b, library)
     if out.flags.c_contiguous:
         product(a, b, out)
     elif out.flags.f_contiguous:
         product(b.T, a.T, out.T)
     else:
-        beside = np.empty((m, n), np.float32)
+        beside = library.empty((m, n), np.float32)
         product(a, b, beside)
         out[...] = beside
     return out
 
 
-def _check_operand(name: str, x: NDArray) -> None:
+def _check_operand(name: str, x: NDArray, library: ModuleType) -> None:
     # a masked array's holes and a matrix's own * would be lost without a word
-    if not isinstance(x, np.ndarray) or isinstance(x, (np.ma.MaskedArray, np.matrix)):
-        raise TypeError(f"{name} must be a NumPy array of float32, not {type(x).__name__}")
+    if not isinstance(x, library.ndarray) or isinstance(x, (np.ma.MaskedArray, np.matrix)):
+        array = "a NumPy array" if library is np else f"a {library.__name__} array like the others"
+        raise TypeError(f"{name} must be {array} of float32, not {type(x).__name__}")
     if x.dtype != np.float32:
         raise TypeError(f"{name} must be float32, not {x.dtype}; convert it with {name}.astype(numpy.float32)")
     if x.ndim != 2:
         raise ValueError(f"{name} must have 2 dimensions, not {x.ndim} (shape {x.shape})")
 
 
-def _check_out(out: NDArray, a: NDArray, b: NDArray) -> None:
-    _check_operand("out", out)
+def _check_out(out: NDArray, a: NDArray, b: NDArray, library: ModuleType) -> None:
+    _check_operand("out", out, library)
     expected = (a.shape[0], b.shape[1])
     if out.shape != expected:
         raise ValueError(f"out has shape {out.shape}, but a {a.shape} · b {b.shape} needs {expected}")
-    if not out.flags.writeable:
+    if library is np and not out.flags.writeable:
         raise ValueError("out is read-only")
     # bounds are compared first: the exact answer costs more than a small product
     for name, x in (("a", a), ("b", b)):
-        if np.may_share_memory(out, x) and np.shares_memory(out, x):
+        if library.may_share_memory(out, x) and library.shares_memory(out, x):
             raise ValueError(f"out overlaps {name}: C would overwrite numbers still to be read")
 
 
-def _ordered(x: NDArray) -> NDArray:
-    return x if x.flags.c_contiguous or x.flags.f_contiguous else np.ascontiguousarray(x)
+def _ordered(x: NDArray, library: ModuleType) -> NDArray:
+    return x if x.flags.c_contiguous or x.flags.f_contiguous else library.ascontiguousarray(x)

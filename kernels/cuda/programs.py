@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kernels.cuda.tiles import OneEach, Pipelined, Register, Square, Tensor, Tile, Vector, WarpTile
+from kernels.ladder import LADDER
 
 __all__ = ["PROGRAMS", "Program"]
 
@@ -16,15 +17,20 @@ FOLDER = Path(__file__).parent
 class Program:
     """A CUDA C kernel.
 
-    tiles: the sizes to choose from, the largest first; the first is the default. registers: the most a thread may use.
-    architecture: the least compute capability, 61 for 6.1. specialised: compiled once per order of the operands.
+    tiles: the sizes to choose from; the first is the default. registers: the most a thread may use.
+    specialised: compiled once per order of the operands. variant: "a" for one architecture only.
     """
 
     name: str
     tiles: tuple[Tile, ...]
     registers: int
-    architecture: int = 61
     specialised: bool = True
+    variant: str = ""
+
+    @property
+    def architecture(self) -> int:
+        """The least compute capability, 61 for 6.1."""
+        return next(spec.architecture for spec in LADDER if spec.name == self.name)
 
     @property
     def source(self) -> Path:
@@ -60,7 +66,7 @@ _TABLE = (
     Program("cuda-cupy-shared", (Square(32),), registers=64, specialised=False),
     Program("cuda-cupy-register", (Register(128, 128, 8, 8, 8),), 128, specialised=False),
     Program("cuda-cupy-vector", (Vector(128, 128, 8, 8, 8),), 128),
-    Program("cuda-cupy-pipelined", (Pipelined(128, 128, 16, 8, 8, 3),), 128, 80),
+    Program("cuda-cupy-pipelined", (Pipelined(128, 128, 16, 8, 8, 3),), 128),
     Program(
         "cuda-cupy-warptile",
         (
@@ -75,7 +81,6 @@ _TABLE = (
             WarpTile(32, 32, 16, 16, 32, 4, 4, 8, 4, 4),
         ),
         255,
-        80,
     ),
     Program(
         "cuda-cupy-tensor",
@@ -88,7 +93,6 @@ _TABLE = (
             Tensor(32, 64, 16, 32, 16, 4, 4, 8),
         ),
         255,
-        80,
     ),
 )  # fmt: skip
 

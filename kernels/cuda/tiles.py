@@ -18,6 +18,8 @@ _MOST_SHARED = 227 * 1024  # bytes of a thread block on sm_90, the largest; smal
 class Tile(Protocol):
     """What a launch needs to know of a kernel's sizes."""
 
+    def __hash__(self) -> int: ...
+
     @property
     def block(self) -> tuple[int, int]:
         """Threads of a block, (x, y)."""
