@@ -12,7 +12,7 @@ from numba import cuda, float32
 from numpy.typing import NDArray
 
 ROWS, COLUMNS = 8, 32  # a warp is a row of 32 c(i,j)
-REGISTERS = 40
+REGISTERS = 48
 
 
 @cuda.jit

@@ -11,7 +11,7 @@ from numba import cuda, float32
 from numpy.typing import NDArray
 
 ROWS, COLUMNS = 32, 8  # a warp is a column of 32 c(i,j)
-REGISTERS = 40
+REGISTERS = 48
 
 
 @cuda.jit

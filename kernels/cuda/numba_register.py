@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 BLOCK = 128  # rows and columns of a block's tile of C
 DEPTH = 8  # steps of k per tile
+PITCH = BLOCK + 4  # numbers from one row of the tile of A to the next
 THREADS = 16  # along each side of the tile
 EACH = BLOCK // THREADS  # rows and columns of a thread's tile
 FETCHED = BLOCK * DEPTH // THREADS**2  # numbers of A, and of B, that each thread fetches per tile
@@ -24,7 +25,7 @@ REGISTERS = 128
 @cuda.jit
 def kernel(a: NDArray, b: NDArray, c: NDArray) -> None:
     """c (M,N) = a (M,K) · b (K,N), float32, any strides."""
-    a_tile = cuda.shared.array((DEPTH, BLOCK + 4), float32)
+    a_tile = cuda.shared.array((DEPTH, PITCH), float32)
     b_tile = cuda.shared.array((DEPTH, BLOCK), float32)
     a_column = cuda.local.array(EACH, float32)
     b_row = cuda.local.array(EACH, float32)
