@@ -73,8 +73,9 @@ def install(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     fake.ndarray = ndarray
     fake.asarray = lambda x: x if isinstance(x, ndarray) else np.array(x).view(ndarray)
     fake.ascontiguousarray = lambda x: np.array(x, order="C").view(ndarray)
-    for name in ("empty", "zeros", "arange"):
-        setattr(fake, name, lambda *arguments, make=getattr(np, name): make(*arguments).view(ndarray))
+    fake.empty = lambda *arguments: np.empty(*arguments).view(ndarray)
+    fake.zeros = lambda *arguments: np.zeros(*arguments).view(ndarray)
+    fake.arange = lambda *arguments: np.arange(*arguments).view(ndarray)
     fake.may_share_memory, fake.shares_memory = np.may_share_memory, np.shares_memory
     memory = SimpleNamespace(OutOfMemoryError=type("OutOfMemoryError", (MemoryError,), {}))
     runtime = SimpleNamespace(memGetInfo=lambda: (2**30, 2**33))
