@@ -57,11 +57,14 @@ class Kernel:
 
         a: (M,K), b: (K,N), any M, N, K >= 0, C order or a transposed view of it (other strides are copied first).
         out: (M,N), written and returned; must not overlap a or b. Without it C is allocated.
+        CUDA kernels take CuPy arrays, and NumPy arrays too, which they copy to the GPU and back.
         Raises TypeError for anything but float32 arrays, ValueError for shapes that do not fit (both are shown).
         """
-        from kernels import contract
-
-        return contract.run(self.product, a, b, out)
+        if self.spec.family == "cuda":
+            from kernels.cuda.arrays import run
+        else:
+            from kernels.contract import run
+        return run(self.product, a, b, out)
 
 
 def names() -> list[str]:
@@ -74,12 +77,12 @@ def unavailable(name: str) -> str | None:
     spec = next(spec for spec in LADDER if spec.name == name)
     for need in spec.requires:
         if need == "nvidia-gpu":
-            from kernels.measure.machine import why_no_gpu
+            from kernels.cuda.requirements import why_not
 
-            if reason := why_no_gpu():
+            if reason := why_not(spec):
                 return reason
         elif importlib.util.find_spec(need) is None:
-            return f"the Python package {need} is not installed"
+            return _install_hint(need)
     return None
 
 
@@ -100,8 +103,16 @@ def resolve(name: str) -> str:
         hint = f"did you mean {' or '.join(close)}?" if close else f"the kernels are {', '.join(names())}"
         raise UnknownKernel(f"no kernel is called '{name}': {hint}")
     if reason := unavailable(name):
-        raise KernelUnavailable(f"{name} cannot run here: {reason}; use --kernel {resolve('auto')} instead")
+        nearest = next((below for below in _below(name) if unavailable(below) is None), resolve("auto"))
+        raise KernelUnavailable(f"{name} cannot run here: {reason}; use --kernel {nearest} instead")
     return name
+
+
+def _below(name: str) -> list[str]:
+    """The hand-written kernels of the same family on lower rungs, the nearest first."""
+    family = name.partition("-")[0]
+    lower = [spec for spec in LADDER[: names().index(name)] if spec.family == family and spec.handwritten]
+    return [spec.name for spec in reversed(lower)] if family == "cuda" else []
 
 
 def _first_available(alias: str) -> str:
@@ -114,7 +125,7 @@ def _first_available(alias: str) -> str:
     if alias == "cuda":
         from kernels.measure.machine import why_no_gpu
 
-        why = why_no_gpu() or "; ".join(reasons) or "the ladder has no hand-written CUDA kernel yet"
+        why = why_no_gpu() or "; ".join(reasons)
         raise KernelUnavailable(f"no CUDA kernel can run here: {why}; use --kernel numba instead")
     raise KernelUnavailable(f"nothing behind '{alias}' can run here: {'; '.join(reasons)}; use --kernel cpu-blas")
 
@@ -123,4 +134,13 @@ def get(name: str) -> Kernel:
     """The kernel of this name or alias, imported and ready. Raises as `resolve` does."""
     name = resolve(name)
     spec = next(spec for spec in LADDER if spec.name == name)
+    if spec.family == "cuda":
+        from kernels.cuda import launch
+
+        return Kernel(spec, launch.product(spec))
     return Kernel(spec, importlib.import_module(spec.module).product)
+
+
+def _install_hint(package: str) -> str:
+    hint = f"the Python package {package} is not installed"
+    return f"{hint}: pip install matmul-ladder[cuda12], or cuda13" if package in ("cupy", "numba_cuda") else hint

@@ -2,13 +2,15 @@
 
 Correct means |C − C₆₄| ≤ γ_K·(|A|·|B|) in every component, γ_K = K·u/(1 − K·u), u = 2⁻²⁴, where C₆₄ is the product in
 float64 (Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., §3.5). The bound holds for every order of
-summation, with or without fused multiply-add, so no tolerance is tuned to a kernel.
+summation, with or without fused multiply-add, so no tolerance is tuned to a kernel. A kernel that rounds its operands
+to a shorter format adds twice that format's unit roundoff.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,8 @@ from numpy.typing import NDArray
 __all__ = ["UNIT_ROUNDOFF", "Reference", "VerificationError", "gamma", "run"]
 
 UNIT_ROUNDOFF = 2.0**-24
+# of the formats that some kernels round their operands to first
+OPERAND_ROUNDOFF = {"float32": 0.0, "tf32": 2.0**-11, "bf16": 2.0**-8}
 _SMALLEST = 2.0**-149  # Higham's bound leaves underflow aside; each product and sum may lose this much to it
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -51,31 +55,33 @@ class Reference:
         with np.errstate(invalid="ignore", over="ignore"):
             return cls(a64 @ b64, np.abs(a64) @ np.abs(b64), gamma(k), k)
 
-    def errors(self, c: NDArray) -> NDArray[np.float64]:
+    def errors(self, c: NDArray, rounds_to: str = "float32") -> NDArray[np.float64]:
         """The error of every component in units of its bound: 1 is the bound, inf is a NaN or Inf out of place.
 
+        rounds_to: the format that a and b were rounded to first, which adds twice its unit roundoff to the bound.
         Where the float64 product is NaN or infinite, c must be the same. Where float64 is finite but a partial sum
         could overflow float32, an infinite or NaN c is right too. Raises ValueError for a c of another shape.
         """
         if c.shape != self.exact.shape:
             raise ValueError(f"expected a product of shape {self.exact.shape}, got {c.shape}")
-        bound = self.gamma * self.magnitude + self.k * _SMALLEST
+        operands = (1 + OPERAND_ROUNDOFF[rounds_to]) ** 2
+        bound = ((1 + self.gamma) * operands - 1) * self.magnitude + self.k * _SMALLEST
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             ratio = np.abs(c - self.exact) / np.where(bound == 0, _SMALLEST, bound)
             same = (c == self.exact) | (np.isnan(c) & np.isnan(self.exact))
-            may_overflow = np.isfinite(self.exact) & (self.magnitude * (1 + self.gamma) > _LARGEST)
+            may_overflow = np.isfinite(self.exact) & (self.magnitude * (1 + self.gamma) * operands > _LARGEST)
         ratio[same | (may_overflow & ~np.isfinite(c))] = 0.0
         ratio[np.isnan(ratio)] = np.inf
         return ratio
 
-    def error(self, c: NDArray) -> float:
-        """The largest of `errors(c)`; 0 for an empty product."""
-        return float(self.errors(c).max(initial=0.0))
+    def error(self, c: NDArray, rounds_to: str = "float32") -> float:
+        """The largest of `errors`; 0 for an empty product."""
+        return _largest(self.errors(c, rounds_to))
 
-    def check(self, c: NDArray, name: str) -> float:
-        """`error(c)`, or VerificationError that names the kernel and the worst c(i,j)."""
-        errors = self.errors(c)
-        error = float(errors.max(initial=0.0))
+    def check(self, c: NDArray, name: str, rounds_to: str = "float32") -> float:
+        """`error`, or VerificationError that names the kernel and the worst c(i,j)."""
+        errors = self.errors(c, rounds_to)
+        error = _largest(errors)
         if error > 1:
             i, j = np.unravel_index(int(errors.argmax()), errors.shape)
             raise VerificationError(
@@ -85,60 +91,71 @@ class Reference:
         return error
 
 
-def run(product: Callable[[NDArray, NDArray, NDArray], None], a: NDArray, b: NDArray, out: NDArray | None) -> NDArray:
-    """Check the arguments, then let ``product(a, b, c)`` fill c.
+def _largest(errors: NDArray[np.float64]) -> float:
+    return float(errors.max()) if errors.size else 0.0
+
+
+def run(
+    product: Callable[[NDArray, NDArray, NDArray], None],
+    a: NDArray,
+    b: NDArray,
+    out: NDArray | None,
+    library: ModuleType = np,
+) -> NDArray:
+    """Check the arguments, then let ``product(a, b, c)`` fill c. library: whose arrays these are, numpy or cupy.
 
     A product is only ever given a and b in C order or transposed C order, a C-ordered c that overlaps neither, and
     M, N, K ≥ 1. A transposed out is computed as Cᵀ = Bᵀ·Aᵀ; an out with other strides is computed beside and copied.
     """
-    _check_operand("a", a)
-    _check_operand("b", b)
+    _check_operand("a", a, library)
+    _check_operand("b", b, library)
     (m, k), (k_b, n) = a.shape, b.shape
     if k != k_b:
         raise ValueError(f"shapes do not fit: a {a.shape} has {k} columns, b {b.shape} has {k_b} rows")
     if out is None:
-        out = np.empty((m, n), np.float32)
+        out = library.empty((m, n), np.float32)
     else:
-        _check_out(out, a, b)
+        _check_out(out, a, b, library)
     if m == 0 or n == 0:
         return out
     if k == 0:
         out[...] = 0
         return out
-    a, b = _ordered(a), _ordered(b)
+    a, b = _ordered(a, library), _ordered(b, library)
     if out.flags.c_contiguous:
         product(a, b, out)
     elif out.flags.f_contiguous:
         product(b.T, a.T, out.T)
     else:
-        beside = np.empty((m, n), np.float32)
+        beside = library.empty((m, n), np.float32)
         product(a, b, beside)
         out[...] = beside
     return out
 
 
-def _check_operand(name: str, x: NDArray) -> None:
+def _check_operand(name: str, x: NDArray, library: ModuleType) -> None:
     # a masked array's holes and a matrix's own * would be lost without a word
-    if not isinstance(x, np.ndarray) or isinstance(x, (np.ma.MaskedArray, np.matrix)):
-        raise TypeError(f"{name} must be a NumPy array of float32, not {type(x).__name__}")
+    if not isinstance(x, library.ndarray) or isinstance(x, (np.ma.MaskedArray, np.matrix)):
+        array = "a NumPy array" if library is np else f"a {library.__name__} array like the others"
+        raise TypeError(f"{name} must be {array} of float32, not {type(x).__name__}")
     if x.dtype != np.float32:
         raise TypeError(f"{name} must be float32, not {x.dtype}; convert it with {name}.astype(numpy.float32)")
     if x.ndim != 2:
         raise ValueError(f"{name} must have 2 dimensions, not {x.ndim} (shape {x.shape})")
 
 
-def _check_out(out: NDArray, a: NDArray, b: NDArray) -> None:
-    _check_operand("out", out)
+def _check_out(out: NDArray, a: NDArray, b: NDArray, library: ModuleType) -> None:
+    _check_operand("out", out, library)
     expected = (a.shape[0], b.shape[1])
     if out.shape != expected:
         raise ValueError(f"out has shape {out.shape}, but a {a.shape} · b {b.shape} needs {expected}")
-    if not out.flags.writeable:
+    if library is np and not out.flags.writeable:
         raise ValueError("out is read-only")
     # bounds are compared first: the exact answer costs more than a small product
     for name, x in (("a", a), ("b", b)):
-        if np.may_share_memory(out, x) and np.shares_memory(out, x):
+        if library.may_share_memory(out, x) and library.shares_memory(out, x):
             raise ValueError(f"out overlaps {name}: C would overwrite numbers still to be read")
 
 
-def _ordered(x: NDArray) -> NDArray:
-    return x if x.flags.c_contiguous or x.flags.f_contiguous else np.ascontiguousarray(x)
+def _ordered(x: NDArray, library: ModuleType) -> NDArray:
+    return x if x.flags.c_contiguous or x.flags.f_contiguous else library.ascontiguousarray(x)

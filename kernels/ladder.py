@@ -2,14 +2,14 @@
 
 Help texts, the README's table, plot labels and test parameters are all made from `LADDER`. Fast is not the order:
 a rung that gains nothing stays, and says so. A kernel's file follows from its name: ``cpu-numba-tiled`` is
-``kernels/cpu/numba_tiled.py``.
+``kernels/cpu/numba_tiled.py``, ``cuda-cupy-shared`` is ``kernels/cuda/cupy_shared.cu``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ALIASES", "LADDER", "KernelSpec"]
+__all__ = ["ALIASES", "LADDER", "KernelSpec", "find"]
 
 
 @dataclass(frozen=True)
@@ -18,20 +18,29 @@ class KernelSpec:
 
     idea: what now happens at the same time. bottleneck: what holds it back, and the kernel that lifts that.
     requires: the installed packages it needs beyond NumPy, and "nvidia-gpu" where it needs one.
+    architecture: the least compute capability of a GPU, 61 for 6.1; 0 where none is needed.
     handwritten: False for a vendor's library, which is here as a yardstick.
+    rounds_to: name of the format that operands are rounded to, where it is not float32.
     """
 
     name: str
     idea: str
     bottleneck: str
     requires: tuple[str, ...] = ()
+    architecture: int = 0
     handwritten: bool = True
+    rounds_to: str = "float32"
 
     @property
     def module(self) -> str:
         """Dotted path of the file that holds the kernel."""
         family, _, rest = self.name.partition("-")
         return f"kernels.{family}.{rest.replace('-', '_')}"
+
+    @property
+    def source(self) -> str:
+        """Path of the kernel's file, from the repository's root."""
+        return self.module.replace(".", "/") + (".cu" if self.name.startswith("cuda-cupy-") else ".py")
 
     @property
     def family(self) -> str:
@@ -48,6 +57,9 @@ class KernelSpec:
         """Bytes of float32 that must move at least: A and B read once, C written once."""
         return 4 * (m * k + k * n + m * n)
 
+
+_CUPY = ("nvidia-gpu", "cupy")
+_NUMBA_CUDA = (*_CUPY, "numba", "numba_cuda")
 
 LADDER: tuple[KernelSpec, ...] = (
     KernelSpec(
@@ -91,11 +103,112 @@ LADDER: tuple[KernelSpec, ...] = (
         bottleneck="the cores' arithmetic: only more cores help, and a GPU has thousands",
         requires=("numba",),
     ),
+    KernelSpec(
+        name="cuda-numba-naive",
+        idea="every c(i,j): one GPU thread for each",
+        bottleneck="neighbouring threads read different rows, 32 bytes fetched for 4 used; cuda-numba-coalesced",
+        requires=_NUMBA_CUDA,
+        architecture=50,
+    ),
+    KernelSpec(
+        name="cuda-numba-coalesced",
+        idea="the same, and the 32 threads of a warp read 32 neighbours of a row",
+        bottleneck="two numbers fetched from global memory for each multiplication; cuda-numba-shared",
+        requires=_NUMBA_CUDA,
+        architecture=50,
+    ),
+    KernelSpec(
+        name="cuda-numba-shared",
+        idea="a block of 1,024 threads fetches tiles of A and B together, and all read them from shared memory",
+        bottleneck="two reads of shared memory for each multiplication; cuda-numba-register",
+        requires=_NUMBA_CUDA,
+        architecture=50,
+    ),
+    KernelSpec(
+        name="cuda-numba-register",
+        idea="the 64 multiplications of a thread's 8x8 tile of C, which stays in its registers",
+        bottleneck="4 bytes to a load, and all wait for the next tiles; cuda-cupy-vector",
+        requires=_NUMBA_CUDA,
+        architecture=50,
+    ),
+    KernelSpec(
+        name="cuda-cupy-naive",
+        idea="as cuda-numba-naive, in CUDA C",
+        bottleneck="neighbouring threads read different rows; cuda-cupy-coalesced",
+        requires=_CUPY,
+        architecture=50,
+    ),
+    KernelSpec(
+        name="cuda-cupy-coalesced",
+        idea="as cuda-numba-coalesced, in CUDA C",
+        bottleneck="two numbers fetched from global memory for each multiplication; cuda-cupy-shared",
+        requires=_CUPY,
+        architecture=50,
+    ),
+    KernelSpec(
+        name="cuda-cupy-shared",
+        idea="as cuda-numba-shared, in CUDA C",
+        bottleneck="two reads of shared memory for each multiplication; cuda-cupy-register",
+        requires=_CUPY,
+        architecture=50,
+    ),
+    KernelSpec(
+        name="cuda-cupy-register",
+        idea="as cuda-numba-register, in CUDA C",
+        bottleneck="4 bytes to a load: most instructions are loads and stores of shared memory; cuda-cupy-vector",
+        requires=_CUPY,
+        architecture=50,
+    ),
+    KernelSpec(
+        name="cuda-cupy-vector",
+        idea="16 bytes to a load: a quarter of the loads for as many multiplications",
+        bottleneck="the arithmetic stands still while the next tiles are fetched; cuda-cupy-pipelined",
+        requires=_CUPY,
+        architecture=50,
+    ),
+    KernelSpec(
+        name="cuda-cupy-pipelined",
+        idea="copies overlap arithmetic: the next tiles travel while this one is multiplied",
+        bottleneck="a warp reads two long rows of shared memory; cuda-cupy-warptile sets it in a rectangle",
+        requires=_CUPY,
+        architecture=80,
+    ),
+    KernelSpec(
+        name="cuda-cupy-warptile",
+        idea="a warp owns a rectangle of C, and the next numbers leave shared memory while the last are multiplied",
+        bottleneck="the chip's float32 arithmetic; cuda-cupy-tensor uses other units, and rounds",
+        requires=_CUPY,
+        architecture=80,
+    ),
+    KernelSpec(
+        name="cuda-cupy-tensor",
+        idea="1,024 multiply-adds to one instruction of a warp: tensor cores, operands rounded to TF32",
+        bottleneck="operands pass through registers on their way to the tensor cores",
+        requires=_CUPY,
+        architecture=80,
+        rounds_to="tf32",
+    ),
+    KernelSpec(
+        name="cuda-cublas",
+        idea="yardstick: NVIDIA's cuBLAS through CuPy, TF32 off",
+        bottleneck="the chip's float32 arithmetic; it shows what is possible, not how",
+        requires=_CUPY,
+        architecture=50,
+        handwritten=False,
+    ),
 )
+
+
+def find(name: str) -> KernelSpec:
+    """The rung of this name. Raises KeyError."""
+    return _BY_NAME[name]
+
+
+_BY_NAME = {spec.name: spec for spec in LADDER}
 
 # First name that can run here wins: the fastest hand-written kernels, fastest first.
 _NUMBA = ("cpu-numba-simd", "cpu-numba-tiled", "cpu-numba-parallel")
-_CUDA: tuple[str, ...] = ()
+_CUDA = ("cuda-cupy-warptile", "cuda-cupy-vector", "cuda-cupy-register", "cuda-numba-register")
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "python": ("cpu-python",),

@@ -27,13 +27,13 @@ def test_packages_are_this_repositorys(package: str) -> None:
 
 def test_every_row_is_a_file_and_every_kernels_file_a_row() -> None:
     assert len(set(kernels.names())) == len(LADDER)
-    rows = {ROOT / f"{spec.module.replace('.', '/')}.py" for spec in LADDER}
+    rows = {ROOT / spec.source for spec in LADDER}
     files = {
         path
         for path in (ROOT / "kernels").glob("c*/*.py")
-        if re.search(r"^def product\(|^product =", path.read_text(), re.M)
+        if re.search(r"^def product\(a|^product =|^def kernel\(a", path.read_text(), re.M)
     }
-    assert rows == files
+    assert rows == files | set((ROOT / "kernels").glob("cuda/*.cu"))
 
 
 def test_bottlenecks_name_real_kernels() -> None:
@@ -46,7 +46,8 @@ def test_flop_and_bytes() -> None:
     spec = LADDER[0]
     assert spec.flops(2, 3, 5) == 2 * 2 * 3 * 5
     assert spec.min_bytes(2, 3, 5) == 4 * (2 * 5 + 5 * 3 + 2 * 3)
-    assert KernelSpec("cuda-cupy-naive", "", "").module == "kernels.cuda.cupy_naive"
+    assert KernelSpec("cuda-cupy-naive", "", "").source == "kernels/cuda/cupy_naive.cu"
+    assert KernelSpec("cuda-numba-naive", "", "").source == "kernels/cuda/numba_naive.py"
 
 
 def test_names_and_aliases_resolve() -> None:

@@ -1,0 +1,1 @@
+"""Kernels for NVIDIA GPUs: Numba CUDA and, technique by technique, the same in CUDA C."""

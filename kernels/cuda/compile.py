@@ -1,0 +1,56 @@
+"""From a .cu file to machine code for this GPU, kept between runs."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+__all__ = ["CompileError", "cubin"]
+
+
+class CompileError(RuntimeError):
+    """The CUDA compiler refused a file; the message holds what it said."""
+
+
+def cubin(source: Path, options: tuple[str, ...], architecture: str) -> Path:
+    """Machine code of a .cu file for an architecture such as "80" or "90a", compiled at most once.
+
+    Not CuPy's own compilation: that flushes numbers below 1e-38 to zero, which the error bound does not allow, and it
+    would not notice a change in an included file. Raises CompileError.
+    """
+    import pooch
+    from cupy.cuda import nvrtc
+
+    text = _with_includes(source)
+    key = repr((text, options, architecture, nvrtc.getVersion()))
+    name = f"{source.stem}-{architecture}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.cubin"
+    kept = Path(pooch.os_cache("matmul-ladder")) / "cubin" / name
+    if not kept.exists():
+        code = _compile(text, source.name, (*options, f"--gpu-architecture=sm_{architecture}"))
+        from kernels.measure.files import write_atomically
+
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(kept, lambda file: file.write(code))
+    return kept
+
+
+def _compile(text: str, name: str, options: tuple[str, ...]) -> bytes:
+    from cupy.cuda import nvrtc
+
+    program = nvrtc.createProgram(text, name, [], [])
+    try:
+        nvrtc.compileProgram(program, options)
+        code: bytes = nvrtc.getCUBIN(program)
+    except nvrtc.NVRTCError as error:
+        raise CompileError(f"{name} does not compile ({error}):\n{nvrtc.getProgramLog(program)}") from error
+    finally:
+        nvrtc.destroyProgram(program)
+    return code
+
+
+def _with_includes(source: Path) -> str:
+    """The file's text with its own headers in place: one text tells whether anything has changed."""
+    return re.sub(
+        r'^#include "(.+)"$', lambda found: _with_includes(source.parent / found[1]), source.read_text(), flags=re.M
+    )

@@ -1,0 +1,84 @@
+// Tensor cores: one instruction of a warp does 1024 multiply-adds, for numbers rounded to TF32.
+//
+// At the same time: the 32 threads of a warp hold a 16 x 8 piece of A, an 8 x 8 piece of B and a 16 x 8 piece of C
+// between them, a few numbers each, and the tensor core multiplies all of it at once. Copies overlap arithmetic as in
+// cupy_pipelined.cu.
+// TF32 keeps 11 significant bits of each number of A and B; their products are summed in float32. The result is as far
+// from the exact product as that rounding makes it, and no further.
+// With 8 numbers of padding a row of shared memory is 8 banks further than the last, so that the 4 rows x 8 numbers that
+// a warp reads for a fragment lie in 32 different banks.
+// Limit: the operands pass through registers on their way from shared memory. cupy_hopper.cu lets the tensor cores read
+// shared memory themselves.
+//
+// c (m,n) = a (m,k) · b (k,n): a(i,p) = a[i * a_down + p * a_along], b likewise, c row after row.
+
+#include "memory.cuh"
+#include "tensor.cuh"
+
+constexpr int WARPS_ACROSS = BLOCK_N / WARP_N;
+constexpr int THREADS = 32 * (BLOCK_M / WARP_M) * WARPS_ACROSS;
+constexpr int A_STRIDE = BLOCK_M + 8, B_STRIDE = BLOCK_N + 8;
+constexpr int STAGE = BLOCK_K * (A_STRIDE + B_STRIDE);
+constexpr int PIECES_DOWN = WARP_M / 16, PIECES_ACROSS = WARP_N / 8;  // of 16 x 8 numbers of C
+
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+matmul(const float* __restrict__ a, const float* __restrict__ b, float* __restrict__ c, int m, int n, int k,
+       long long a_down, long long a_along, long long b_down, long long b_along) {
+    extern __shared__ float4 shared[];
+    float* stages = reinterpret_cast<float*>(shared);
+    const Operand from_a = {a, m, k, A_K_CONTIGUOUS ? a_down : a_along};
+    const Operand from_b = {b, n, k, B_K_CONTIGUOUS ? b_along : b_down};
+    const int thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
+    const int g = lane / 4, t = lane % 4;  // as the instruction's description calls them
+    const int2 block = tile_of_block<GROUP>(blockIdx.x, (n + BLOCK_N - 1) / BLOCK_N, (m + BLOCK_M - 1) / BLOCK_M);
+    const int top = block.y * BLOCK_M, left = block.x * BLOCK_N;
+    const int row = warp / WARPS_ACROSS * WARP_M, column = warp % WARPS_ACROSS * WARP_N;
+    const int tiles = (k + BLOCK_K - 1) / BLOCK_K;
+
+    const auto fetch = [&](int tile) {
+        float* stage = stages + tile % STAGES * STAGE;
+        if (tile < tiles) {
+            const int start = tile * BLOCK_K;
+            fill_async<BLOCK_M, BLOCK_K, A_STRIDE, THREADS, A_K_CONTIGUOUS, VECTOR>(stage, from_a, top, start, thread);
+            fill_async<BLOCK_N, BLOCK_K, B_STRIDE, THREADS, B_K_CONTIGUOUS, VECTOR>(stage + BLOCK_K * A_STRIDE, from_b,
+                                                                                    left, start, thread);
+        }
+        commit_copies();  // also past the end, so that the newest groups are always the same number
+    };
+
+    for (int tile = 0; tile < STAGES - 1; ++tile) fetch(tile);
+    float total[PIECES_DOWN][PIECES_ACROSS][4] = {};
+    for (int tile = 0; tile < tiles; ++tile) {
+        wait_copies<STAGES - 2>();
+        __syncthreads();
+        fetch(tile + STAGES - 1);
+        const float* a_tile = stages + tile % STAGES * STAGE + row + g;
+        const float* b_tile = stages + tile % STAGES * STAGE + BLOCK_K * A_STRIDE + column + g;
+#pragma unroll
+        for (int p = 0; p < BLOCK_K; p += 8) {
+            unsigned a_piece[PIECES_DOWN][4], b_piece[PIECES_ACROSS][2];
+#pragma unroll
+            for (int r = 0; r < PIECES_DOWN; ++r)
+#pragma unroll
+                for (int q = 0; q < 4; ++q)
+                    a_piece[r][q] = to_tf32(a_tile[(p + t + q / 2 * 4) * A_STRIDE + r * 16 + q % 2 * 8]);
+#pragma unroll
+            for (int s = 0; s < PIECES_ACROSS; ++s)
+#pragma unroll
+                for (int q = 0; q < 2; ++q) b_piece[s][q] = to_tf32(b_tile[(p + t + q * 4) * B_STRIDE + s * 8]);
+#pragma unroll
+            for (int r = 0; r < PIECES_DOWN; ++r)
+#pragma unroll
+                for (int s = 0; s < PIECES_ACROSS; ++s) mma_m16n8k8_tf32(total[r][s], a_piece[r], b_piece[s]);
+        }
+    }
+#pragma unroll
+    for (int r = 0; r < PIECES_DOWN; ++r)
+#pragma unroll
+        for (int s = 0; s < PIECES_ACROSS; ++s)
+#pragma unroll
+            for (int q = 0; q < 4; ++q) {
+                const int i = top + row + r * 16 + g + q / 2 * 8, j = left + column + s * 8 + 2 * t + q % 2;
+                if (i < m && j < n) c[static_cast<long long>(i) * n + j] = total[r][s][q];
+            }
+}

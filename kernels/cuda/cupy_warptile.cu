@@ -1,0 +1,69 @@
+// A warp owns a tile: its 32 threads stand in a rectangle of C, and read what they need from shared memory once.
+//
+// At the same time: as in cupy_pipelined.cu, a block's multiplications and its copies; besides, each thread reads the next
+// column of A and row of B from shared memory while it multiplies the last.
+// A warp of two long rows, 2 x 16 threads of 8 x 8 numbers, reads 16 + 128 numbers per step of k. A warp of 4 x 8 threads
+// computes as many c(i,j) and reads 32 + 64: the more square, the less to read for the same arithmetic.
+// Blocks are numbered so that those that run together stand in a square of C, too, and share what they fetch in L2.
+// The sizes are arguments that `python -m kernels.tune` chooses for each GPU.
+// Limit: the multiprocessor's ordinary arithmetic, 128 multiply-adds a cycle. cupy_tensor.cu uses the other units.
+// After Boehm, *How to Optimize a CUDA Matmul Kernel* (2022), and CUTLASS, *Efficient GEMM in CUDA*.
+//
+// c (m,n) = a (m,k) · b (k,n): a(i,p) = a[i * a_down + p * a_along], b likewise, c row after row.
+
+#include "memory.cuh"
+
+constexpr int LANES_DOWN = WARP_M / THREAD_M, LANES_ACROSS = WARP_N / THREAD_N;
+constexpr int WARPS_ACROSS = BLOCK_N / WARP_N;
+constexpr int THREADS = 32 * (BLOCK_M / WARP_M) * WARPS_ACROSS;
+constexpr int A_STRIDE = BLOCK_M + 4, B_STRIDE = BLOCK_N + 4;
+constexpr int STAGE = BLOCK_K * (A_STRIDE + B_STRIDE);
+static_assert(LANES_DOWN * LANES_ACROSS == 32, "a warp has 32 threads");
+
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+matmul(const float* __restrict__ a, const float* __restrict__ b, float* __restrict__ c, int m, int n, int k,
+       long long a_down, long long a_along, long long b_down, long long b_along) {
+    extern __shared__ float4 shared[];
+    float* stages = reinterpret_cast<float*>(shared);
+    const Operand from_a = {a, m, k, A_K_CONTIGUOUS ? a_down : a_along};
+    const Operand from_b = {b, n, k, B_K_CONTIGUOUS ? b_along : b_down};
+    const int thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
+    const int2 block = tile_of_block<GROUP>(blockIdx.x, (n + BLOCK_N - 1) / BLOCK_N, (m + BLOCK_M - 1) / BLOCK_M);
+    const int top = block.y * BLOCK_M, left = block.x * BLOCK_N;
+    const int row = warp / WARPS_ACROSS * WARP_M + lane / LANES_ACROSS * 4;
+    const int column = warp % WARPS_ACROSS * WARP_N + lane % LANES_ACROSS * 4;
+    const int tiles = (k + BLOCK_K - 1) / BLOCK_K;
+
+    const auto fetch = [&](int tile) {
+        float* stage = stages + tile % STAGES * STAGE;
+        if (tile < tiles) {
+            const int start = tile * BLOCK_K;
+            fill_async<BLOCK_M, BLOCK_K, A_STRIDE, THREADS, A_K_CONTIGUOUS, VECTOR>(stage, from_a, top, start, thread);
+            fill_async<BLOCK_N, BLOCK_K, B_STRIDE, THREADS, B_K_CONTIGUOUS, VECTOR>(stage + BLOCK_K * A_STRIDE, from_b,
+                                                                                    left, start, thread);
+        }
+        commit_copies();  // also past the end, so that the newest groups are always the same number
+    };
+
+    for (int tile = 0; tile < STAGES - 1; ++tile) fetch(tile);
+    float total[THREAD_M][THREAD_N] = {};
+    float a_column[2][THREAD_M], b_row[2][THREAD_N];  // one in use, one on its way
+    for (int tile = 0; tile < tiles; ++tile) {
+        wait_copies<STAGES - 2>();
+        __syncthreads();
+        fetch(tile + STAGES - 1);
+        const float* a_tile = stages + tile % STAGES * STAGE + row;
+        const float* b_tile = stages + tile % STAGES * STAGE + BLOCK_K * A_STRIDE + column;
+        read_fours<THREAD_M, 4 * LANES_DOWN>(a_column[0], a_tile);
+        read_fours<THREAD_N, 4 * LANES_ACROSS>(b_row[0], b_tile);
+#pragma unroll
+        for (int p = 0; p < BLOCK_K; ++p) {
+            if (p + 1 < BLOCK_K) {
+                read_fours<THREAD_M, 4 * LANES_DOWN>(a_column[(p + 1) % 2], a_tile + (p + 1) * A_STRIDE);
+                read_fours<THREAD_N, 4 * LANES_ACROSS>(b_row[(p + 1) % 2], b_tile + (p + 1) * B_STRIDE);
+            }
+            add_outer(total, a_column[p % 2], b_row[p % 2]);
+        }
+    }
+    store_fours<THREAD_M, THREAD_N, 4 * LANES_DOWN, 4 * LANES_ACROSS, VECTOR>(c, m, n, top + row, left + column, total);
+}

@@ -1,0 +1,169 @@
+// Tiles of the operands on their way from global memory to shared memory, and numbers on their way from there to registers.
+#pragma once
+
+// Copies that run beside the arithmetic (cp.async, sm_80 and newer): they are issued, gathered into a group, and waited for.
+// Where `inside` is false nothing is read, and zeros arrive.
+#ifndef CPU_EMULATION
+__device__ __forceinline__ unsigned shared_address(const void* x) {
+    return static_cast<unsigned>(__cvta_generic_to_shared(x));
+}
+
+__device__ __forceinline__ void copy16_async(void* destination, const void* source, bool inside) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(destination)), "l"(source),
+                 "r"(inside ? 16 : 0)
+                 : "memory");
+}
+
+__device__ __forceinline__ void copy4_async(void* destination, const void* source, bool inside) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(destination)), "l"(source),
+                 "r"(inside ? 4 : 0)
+                 : "memory");
+}
+
+__device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+// Until all groups of this thread but the newest PENDING are complete.
+template <int PENDING>
+__device__ __forceinline__ void wait_copies() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+}
+#endif
+
+// An operand as the tiles see it. A is taken by its rows and B by its columns, so `lines` counts rows of C or columns of
+// C, and `depth` is K for both. Either the steps of k of a line are neighbours in memory (k_contiguous) or the lines of a
+// step of k are; what are not neighbours lie `pitch` numbers apart.
+struct Operand {
+    const float* x;
+    int lines, depth;
+    long long pitch;
+};
+
+// A thread's share of a tile: pieces of WIDTH numbers that are neighbours in memory. Neighbouring threads take
+// neighbouring pieces of a row, and a thread goes on STEP rows further: one pointer is enough, and it walks.
+template <int LINES, int DEPTH, int STRIDE, int THREADS, bool K_CONTIGUOUS, int WIDTH>
+struct Share {
+    static constexpr int ROWS = K_CONTIGUOUS ? LINES : DEPTH, PIECES = (K_CONTIGUOUS ? DEPTH : LINES) / WIDTH;
+    static constexpr int STEP = THREADS / PIECES, COUNT = (ROWS + STEP - 1) / STEP;
+    static_assert(THREADS % PIECES == 0, "a row of pieces must divide the threads");
+
+    const float* source;
+    int row, along;
+    int rows_left;  // of the matrix, from this tile's first row on
+    long long step;
+
+    __device__ __forceinline__ Share(const Operand& from, int first, int start, int thread)
+        : row(thread / PIECES), along(thread % PIECES * WIDTH), step(STEP * from.pitch) {
+        const int first_row = K_CONTIGUOUS ? first : start, first_along = K_CONTIGUOUS ? start : first;
+        source = from.x + (first_row + row) * from.pitch + first_along + along;
+        rows_left = (K_CONTIGUOUS ? from.lines : from.depth) - first_row;
+        if (first_along + along >= (K_CONTIGUOUS ? from.depth : from.lines)) rows_left = 0;
+    }
+    __device__ __forceinline__ bool mine() const { return ROWS % STEP == 0 || row < ROWS; }
+    __device__ __forceinline__ bool inside() const { return row < rows_left; }
+    __device__ __forceinline__ float* in(float* tile) const {
+        return tile + (K_CONTIGUOUS ? along * STRIDE + row : row * STRIDE + along);
+    }
+    __device__ __forceinline__ void next() {
+        row += STEP;
+        source += step;
+    }
+};
+
+// tile[p * STRIDE + line] = operand(first + line, start + p), zeros outside: 16 bytes at a time where WIDTH is 4.
+// With WIDTH 4 the extent along memory is a multiple of 4, so a piece is inside as a whole or not at all.
+template <int LINES, int DEPTH, int STRIDE, int THREADS, bool K_CONTIGUOUS, int WIDTH>
+__device__ __forceinline__ void fill(float* tile, const Operand& from, int first, int start, int thread) {
+    using Pieces = Share<LINES, DEPTH, STRIDE, THREADS, K_CONTIGUOUS, WIDTH>;
+    Pieces share(from, first, start, thread);
+#pragma unroll
+    for (int f = 0; f < Pieces::COUNT && share.mine(); ++f, share.next()) {
+        float* target = share.in(tile);
+        if (WIDTH == 1) {
+            *target = share.inside() ? __ldg(share.source) : 0.0f;
+        } else {
+            float4 four = make_float4(0, 0, 0, 0);
+            if (share.inside()) four = __ldg(reinterpret_cast<const float4*>(share.source));
+            if (K_CONTIGUOUS) {
+                target[0 * STRIDE] = four.x;
+                target[1 * STRIDE] = four.y;
+                target[2 * STRIDE] = four.z;
+                target[3 * STRIDE] = four.w;
+            } else {
+                *reinterpret_cast<float4*>(target) = four;
+            }
+        }
+    }
+}
+
+// The same with copies that run beside the arithmetic. Such a copy cannot turn a piece round, so along k they are of
+// single numbers.
+template <int LINES, int DEPTH, int STRIDE, int THREADS, bool K_CONTIGUOUS, int WIDTH>
+__device__ __forceinline__ void fill_async(float* tile, const Operand& from, int first, int start, int thread) {
+    constexpr int COPIED = K_CONTIGUOUS ? 1 : WIDTH;
+    using Pieces = Share<LINES, DEPTH, STRIDE, THREADS, K_CONTIGUOUS, COPIED>;
+    Pieces share(from, first, start, thread);
+#pragma unroll
+    for (int f = 0; f < Pieces::COUNT && share.mine(); ++f, share.next()) {
+        const float* source = share.inside() ? share.source : from.x;  // any address that may be read
+        if (COPIED == 4)
+            copy16_async(share.in(tile), source, share.inside());
+        else
+            copy4_async(share.in(tile), source, share.inside());
+    }
+}
+
+// COUNT numbers of a row of shared memory, 16 bytes at a time: fours of neighbours, SPACING apart.
+template <int COUNT, int SPACING>
+__device__ __forceinline__ void read_fours(float (&to)[COUNT], const float* row) {
+#pragma unroll
+    for (int g = 0; g < COUNT / 4; ++g) {
+        const float4 four = *reinterpret_cast<const float4*>(row + g * SPACING);
+        to[4 * g + 0] = four.x;
+        to[4 * g + 1] = four.y;
+        to[4 * g + 2] = four.z;
+        to[4 * g + 3] = four.w;
+    }
+}
+
+// The outer product of a column of A and a row of B: all of its multiplications are independent of one another.
+template <int ROWS, int COLUMNS>
+__device__ __forceinline__ void add_outer(float (&total)[ROWS][COLUMNS], const float (&a)[ROWS],
+                                          const float (&b)[COLUMNS]) {
+#pragma unroll
+    for (int r = 0; r < ROWS; ++r)
+#pragma unroll
+        for (int s = 0; s < COLUMNS; ++s) total[r][s] += a[r] * b[s];
+}
+
+// A thread's tile of C: fours of rows ROW_SPACING apart from `top` on, fours of columns COLUMN_SPACING apart from `left`.
+template <int ROWS, int COLUMNS, int ROW_SPACING, int COLUMN_SPACING, int WIDTH>
+__device__ __forceinline__ void store_fours(float* c, int m, int n, int top, int left,
+                                            const float (&total)[ROWS][COLUMNS]) {
+#pragma unroll
+    for (int r = 0; r < ROWS; ++r) {
+        const int i = top + r / 4 * ROW_SPACING + r % 4;
+        if (i >= m) continue;
+        float* row = c + static_cast<long long>(i) * n;
+#pragma unroll
+        for (int g = 0; g < COLUMNS / 4; ++g) {
+            const int j = left + g * COLUMN_SPACING;
+            if (WIDTH == 4 && j < n) {
+                *reinterpret_cast<float4*>(row + j) =
+                    make_float4(total[r][4 * g], total[r][4 * g + 1], total[r][4 * g + 2], total[r][4 * g + 3]);
+            } else if (WIDTH == 1) {
+#pragma unroll
+                for (int q = 0; q < 4; ++q)
+                    if (j + q < n) row[j + q] = total[r][4 * g + q];
+            }
+        }
+    }
+}
+
+// The tile of C that a block computes, (x, y): blocks that run at the same time stand in a square rather than in a long
+// row of tiles, so that what one fetches is still in L2 when the others ask for it.
+template <int TOGETHER>
+__device__ __forceinline__ int2 tile_of_block(int block, int across, int down) {
+    const int first = block / (TOGETHER * across) * TOGETHER, within = block % (TOGETHER * across);
+    const int height = min(down - first, TOGETHER);
+    return make_int2(within / height, first + within % height);
+}

@@ -1,0 +1,99 @@
+"""The CUDA C kernels: their source files, the sizes each may have, and the options each is compiled with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from kernels.cuda.tiles import OneEach, Pipelined, Register, Square, Tensor, Tile, Vector, WarpTile
+from kernels.ladder import find
+
+__all__ = ["PROGRAMS", "Program"]
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Program:
+    """A CUDA C kernel.
+
+    tiles: the sizes to choose from; the first is the default. registers: the most a thread may use.
+    specialised: compiled once per order of the operands. variant: "a" for one architecture only.
+    """
+
+    name: str
+    tiles: tuple[Tile, ...]
+    registers: int
+    specialised: bool = True
+    variant: str = ""
+
+    @property
+    def architecture(self) -> int:
+        """The least compute capability, 61 for 6.1."""
+        return find(self.name).architecture
+
+    @property
+    def source(self) -> Path:
+        """The .cu file."""
+        return FOLDER / f"{self.name.removeprefix('cuda-').replace('-', '_')}.cu"
+
+    @property
+    def tile(self) -> Tile:
+        """The default sizes."""
+        return self.tiles[0]
+
+    def options(
+        self,
+        tile: Tile | None = None,
+        a_k_contiguous: bool = True,
+        b_k_contiguous: bool = False,
+        aligned: bool = True,
+    ) -> tuple[str, ...]:
+        """Compiler options. aligned: operands and C start at multiples of 16 bytes, and so do all their rows."""
+        defines = dict((tile or self.tile).defines())
+        if self.specialised:
+            defines |= {
+                "A_K_CONTIGUOUS": a_k_contiguous,
+                "B_K_CONTIGUOUS": b_k_contiguous,
+                "VECTOR": 4 if aligned else 1,
+            }
+        return ("-std=c++17", f"-I{FOLDER}", *(f"-D{name}={int(value)}" for name, value in defines.items()))
+
+
+_TABLE = (
+    Program("cuda-cupy-naive", (OneEach(32, 8, along_rows=True),), registers=40, specialised=False),
+    Program("cuda-cupy-coalesced", (OneEach(8, 32),), registers=40, specialised=False),
+    Program("cuda-cupy-shared", (Square(32),), registers=64, specialised=False),
+    Program("cuda-cupy-register", (Register(128, 128, 8, 8, 8),), 128, specialised=False),
+    Program("cuda-cupy-vector", (Vector(128, 128, 8, 8, 8),), 128),
+    Program("cuda-cupy-pipelined", (Pipelined(128, 128, 16, 8, 8, 3),), 128),
+    Program(
+        "cuda-cupy-warptile",
+        (
+            # block m, n, k, warp m, n, stages, blocks, group, thread m, n
+            WarpTile(128, 128, 16, 32, 64, 3, 2, 8, 8, 8),
+            WarpTile(128, 256, 16, 64, 64, 3, 1, 8, 16, 8),
+            WarpTile(256, 128, 16, 64, 64, 3, 1, 8, 16, 8),
+            WarpTile(128, 128, 8, 32, 64, 4, 2, 8, 8, 8),
+            WarpTile(128, 64, 16, 32, 32, 3, 2, 8, 8, 4),
+            WarpTile(64, 64, 16, 32, 32, 3, 4, 8, 8, 4),
+            WarpTile(32, 64, 16, 16, 32, 4, 4, 8, 4, 4),
+            WarpTile(32, 32, 16, 16, 32, 4, 4, 8, 4, 4),
+        ),
+        255,
+    ),
+    Program(
+        "cuda-cupy-tensor",
+        (
+            # block m, n, k, warp m, n, stages, blocks, group
+            Tensor(128, 128, 16, 64, 32, 4, 2, 8),
+            Tensor(128, 256, 16, 64, 64, 4, 1, 8),
+            Tensor(128, 128, 32, 64, 64, 3, 1, 8),
+            Tensor(64, 64, 16, 32, 32, 4, 4, 8),
+            Tensor(32, 64, 16, 32, 16, 4, 4, 8),
+        ),
+        255,
+    ),
+)  # fmt: skip
+
+PROGRAMS: dict[str, Program] = {program.name: program for program in _TABLE}

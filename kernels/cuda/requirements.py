@@ -1,0 +1,91 @@
+"""Whether a CUDA kernel can run here, and if not, why and what to do."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kernels.ladder import KernelSpec
+
+__all__ = ["capability", "extra", "why_not"]
+
+_CUPY = ("cupy-cuda12x", "cupy-cuda13x")
+
+
+def why_not(spec: KernelSpec) -> str | None:
+    """Why a kernel that needs a GPU cannot run here, or None when it can."""
+    from kernels.measure.machine import why_no_gpu
+
+    if reason := why_no_gpu() or _why_no_cupy():
+        return reason
+    name, architecture = capability()
+    if architecture < spec.architecture:
+        return f"it needs compute capability {_dotted(spec.architecture)} or newer, {name} has {_dotted(architecture)}"
+    return None
+
+
+@functools.cache
+def capability() -> tuple[str, int]:
+    """Name and compute capability (61 for 6.1) of CuPy's current device."""
+    import cupy
+
+    device = cupy.cuda.Device()
+    properties = cupy.cuda.runtime.getDeviceProperties(device.id)
+    return properties["name"].decode(), int(device.compute_capability)
+
+
+def _dotted(architecture: int) -> str:
+    return f"{architecture // 10}.{architecture % 10}"
+
+
+@functools.cache
+def _why_no_cupy() -> str | None:
+    installed = [package for package in _CUPY if _is_installed(package)]
+    if len(installed) > 1:
+        return (
+            f"{' and '.join(installed)} are both installed and overwrite each other: "
+            f"pip uninstall {' '.join(installed)}, then install one of the extras cuda12 and cuda13"
+        )
+    try:
+        import cupy
+
+        cupy.cuda.Device().compute_capability  # noqa: B018 - the first question that reaches the driver
+    except ImportError as error:
+        return f"CuPy cannot be imported ({error}): pip install matmul-ladder[cuda12], or cuda13"
+    except RuntimeError as error:
+        line = str(error).splitlines()[0]
+        if "InsufficientDriver" in line:
+            return f"the NVIDIA driver is older than the installed CUDA ({line}): update it, or use the extra cuda12"
+        return f"CUDA does not start ({line})"
+    return None
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def extra() -> str | None:
+    """The extra that fits this machine's driver, cuda12 or cuda13; None without a GPU.
+
+    CUDA 13 serves Turing (7.5) and newer; older chips, and older drivers, need CUDA 12.
+    """
+    import pynvml
+
+    from kernels.measure.machine import why_no_gpu
+
+    if why_no_gpu():
+        return None
+    major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(pynvml.nvmlDeviceGetHandleByIndex(0))
+    new = pynvml.nvmlSystemGetCudaDriverVersion_v2() >= 13_000 and (major, minor) >= (7, 5)
+    return "cuda13" if new else "cuda12"
+
+
+if __name__ == "__main__":
+    # what `make gpu` asks
+    print(extra() or "")

@@ -1,0 +1,228 @@
+"""Compile-time sizes of the CUDA C kernels, one frozen dataclass for each family.
+
+A size is a macro of the .cu file. It is fixed when the file is compiled, because a register tile's numbers must have
+names, not indices. Each class refuses sizes that cannot work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+__all__ = ["OneEach", "Pipelined", "Register", "Square", "Tensor", "Tile", "Vector", "WarpTile"]
+
+_MOST_THREADS = 1024  # of a thread block, on every chip since Fermi
+_MOST_SHARED = 227 * 1024  # bytes of a thread block on sm_90, the largest; smaller chips refuse at launch
+
+
+class Tile(Protocol):
+    """What a launch needs to know of a kernel's sizes."""
+
+    def __hash__(self) -> int: ...
+
+    @property
+    def block(self) -> tuple[int, int]:
+        """Threads of a block, (x, y)."""
+
+    @property
+    def shared_bytes(self) -> int:
+        """Dynamic shared memory of a block."""
+
+    def grid(self, m: int, n: int) -> tuple[int, int]:
+        """Blocks, (x, y), for a C of (m,n)."""
+
+    def defines(self) -> dict[str, int]:
+        """The macros that the file is compiled with."""
+
+
+def _require(holds: bool, why: str) -> None:
+    if not holds:
+        raise ValueError(f"no such tile: {why}")
+
+
+def _check(threads: int, shared: int = 0, registers: int = 0) -> None:
+    _require(threads <= _MOST_THREADS, f"{threads} threads are more than a block's {_MOST_THREADS}")
+    _require(shared <= _MOST_SHARED, f"{shared} bytes of shared memory are more than a block's {_MOST_SHARED}")
+    _require(registers <= 224, f"{registers} sums to a thread leave no room in its 255 registers")
+
+
+def _defines(tile: object) -> dict[str, int]:
+    return {name.upper(): value for name, value in asdict(tile).items()}  # type: ignore[call-overload]
+
+
+@dataclass(frozen=True)
+class OneEach:
+    """One thread per c(i,j): a block of block_m x block_n of them; along_rows: threadIdx.x counts rows."""
+
+    block_m: int
+    block_n: int
+    along_rows: bool = False
+    shared_bytes = 0
+
+    def __post_init__(self) -> None:
+        _check(self.block_m * self.block_n)
+
+    @property
+    def block(self) -> tuple[int, int]:
+        return (self.block_m, self.block_n) if self.along_rows else (self.block_n, self.block_m)
+
+    def grid(self, m: int, n: int) -> tuple[int, int]:
+        return -(-n // self.block_n), -(-m // self.block_m)
+
+    def defines(self) -> dict[str, int]:
+        return {"BLOCK_M": self.block_m, "BLOCK_N": self.block_n}
+
+
+@dataclass(frozen=True)
+class Square:
+    """A square tile of C, one thread per number."""
+
+    tile: int
+    shared_bytes = 0
+
+    def __post_init__(self) -> None:
+        _check(self.tile**2, 8 * self.tile**2)
+
+    @property
+    def block(self) -> tuple[int, int]:
+        return self.tile, self.tile
+
+    def grid(self, m: int, n: int) -> tuple[int, int]:
+        return -(-n // self.tile), -(-m // self.tile)
+
+    def defines(self) -> dict[str, int]:
+        return _defines(self)
+
+
+@dataclass(frozen=True)
+class Register:
+    """A block's tile of C, block_m x block_n, from block_k steps of k at a time; thread_m x thread_n to a thread."""
+
+    block_m: int
+    block_n: int
+    block_k: int
+    thread_m: int
+    thread_n: int
+    shared_bytes = 0
+
+    def __post_init__(self) -> None:
+        _require(self.block_m % self.thread_m == 0 == self.block_n % self.thread_n, "threads do not divide the block")
+        _check(
+            self._down * self._across, 4 * self.block_k * (self.block_m + self.block_n), self.thread_m * self.thread_n
+        )
+
+    @property
+    def _down(self) -> int:
+        return self.block_m // self.thread_m
+
+    @property
+    def _across(self) -> int:
+        return self.block_n // self.thread_n
+
+    @property
+    def block(self) -> tuple[int, int]:
+        return self._across, self._down
+
+    def grid(self, m: int, n: int) -> tuple[int, int]:
+        return -(-n // self.block_n), -(-m // self.block_m)
+
+    def defines(self) -> dict[str, int]:
+        return _defines(self)
+
+
+@dataclass(frozen=True)
+class Vector(Register):
+    """`Register` with loads of four numbers, and the threads of a block in one row."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        sizes = (self.block_m, self.block_n, self.block_k, self.thread_m, self.thread_n)
+        _require(all(size % 4 == 0 for size in sizes), "every size must be a multiple of 4")
+
+    @property
+    def block(self) -> tuple[int, int]:
+        return self._across * self._down, 1
+
+
+@dataclass(frozen=True)
+class Pipelined(Vector):
+    """`Vector` with `stages` tiles in flight."""
+
+    stages: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.stages >= 2, "a pipeline has 2 stages or more")
+        _check(0, self.shared_bytes)
+
+    @property
+    def shared_bytes(self) -> int:  # type: ignore[override]
+        return 4 * self.stages * self.block_k * (self.block_m + 4 + self.block_n + 4)
+
+
+@dataclass(frozen=True)
+class _Warps:
+    """A block of warps of warp_m x warp_n numbers of C each, with `stages` tiles in flight.
+
+    blocks: how many blocks a multiprocessor must hold, which bounds their registers; group: how many rows of blocks are
+    numbered together.
+    """
+
+    block_m: int
+    block_n: int
+    block_k: int
+    warp_m: int
+    warp_n: int
+    stages: int
+    blocks: int
+    group: int
+    _padding = 0  # numbers at the end of a row of shared memory
+
+    def __post_init__(self) -> None:
+        _require(self.block_m % self.warp_m == 0 == self.block_n % self.warp_n, "warps do not divide the block")
+        _require(self.block_m % 4 == 0 == self.block_n % 4 and self.block_k % 4 == 0, "sizes are multiples of 4")
+        _require(self.stages >= 2, "a pipeline has 2 stages or more")
+        _check(self.block[0], self.shared_bytes, self.warp_m * self.warp_n // 32)
+
+    @property
+    def block(self) -> tuple[int, int]:
+        return 32 * (self.block_m // self.warp_m) * (self.block_n // self.warp_n), 1
+
+    @property
+    def shared_bytes(self) -> int:
+        return 4 * self.stages * self.block_k * (self.block_m + self.block_n + 2 * self._padding)
+
+    def grid(self, m: int, n: int) -> tuple[int, int]:
+        return -(-n // self.block_n) * -(-m // self.block_m), 1
+
+    def defines(self) -> dict[str, int]:
+        return _defines(self)
+
+
+@dataclass(frozen=True)
+class WarpTile(_Warps):
+    """Warps of threads that own thread_m x thread_n numbers of C each."""
+
+    thread_m: int
+    thread_n: int
+    _padding = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.warp_m % self.thread_m == 0 == self.warp_n % self.thread_n, "threads do not divide the warp")
+        _require(self.thread_m % 4 == 0 == self.thread_n % 4, "a thread's sizes are multiples of 4")
+        lanes = self.warp_m // self.thread_m * (self.warp_n // self.thread_n)
+        _require(lanes == 32, f"a warp has 32 threads, not {lanes}")
+
+
+@dataclass(frozen=True)
+class Tensor(_Warps):
+    """Warps that own pieces of 16 x 8 numbers of C."""
+
+    _padding = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.warp_m % 16 == 0 == self.warp_n % 8, "pieces of 16 x 8 do not divide the warp")
+        _require(self.block_k % 8 == 0, "an instruction takes 8 steps of k")
+        _require(self.block_m % 32 == 0 == self.block_n % 32, "only rows of 32·x + 8 numbers keep banks apart")
