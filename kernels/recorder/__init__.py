@@ -25,8 +25,8 @@ Numbers are NumPy scalars, so float32 arithmetic is rounded as on a GPU, but one
 a single rounding. Python's own int and float are wider: `x * 0.5` stays float32 here and is float64 in Numba, integers
 never overflow, and functions of `math` return float64.
 
-Limits: memory grows with the longest barrier interval of one block (about 200 bytes per access), by 24 bytes per element
-of the arguments, and by 28 bytes per event up to max_events; later events are dropped, and all of them are counted.
+Limits: memory grows with the longest barrier interval of one block (about 200 bytes per access), by 24 bytes per
+element of the arguments, and by 28 bytes per event up to max_events; later events are dropped, but still counted.
 """
 
 from __future__ import annotations

@@ -25,13 +25,13 @@ Column = NDArray[np.int64]
 class Accesses:
     """One row per access, in the order in which they happened.
 
-    site, array: indices into all sites and arrays; kind: into KINDS; space: into memory.SPACES; element: in row-major
-    order within the array; byte: of all memories; thread and warp: of the block; epoch: of the thread's warp.
+    site, placement: indices into all sites and placements; kind: into KINDS; space: into memory.SPACES; element: in
+    row-major order within its array; byte: of all memories; thread and warp: of the block; epoch: of the thread's warp.
     """
 
     site: Column
     kind: Column
-    array: Column
+    placement: Column
     space: Column
     element: Column
     byte: Column
@@ -53,7 +53,7 @@ class Accesses:
         """The columns behind a log of addresses and sites."""
         entries = np.array(log, np.int64)
         site, address = entries % LIMIT, entries // LIMIT
-        lengths = np.diff(np.array(segments.starts, np.int64), append=len(entries))
+        lengths: NDArray[np.intp] = np.diff([*segments.starts, len(entries)])
         thread = np.repeat(np.array(segments.threads, np.int64), lengths)
         epoch = np.repeat(np.array(segments.epochs, np.int64), lengths)
         starts = np.array([placement.start for placement in placements], np.int64)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kernels.recorder.accesses import WRITE, Accesses
 from kernels.recorder.counts import Counter, Counts
 from kernels.recorder.events import EventLog, Events
-from kernels.recorder.faults import Fault, Faults, ThreadId, Threads
+from kernels.recorder.faults import Fault, FaultKind, Faults, ThreadId, Threads
 from kernels.recorder.memory import SPACES, Memory
 from kernels.recorder.races import Between, Race, Witness, within_interval
 from kernels.recorder.sites import Site, Sites
@@ -72,9 +72,9 @@ class Analysis:
         rows = np.flatnonzero((accesses.kind != WRITE) & (first[cell] > np.arange(len(accesses))))
         self._written = np.union1d(self._written, cells[first < len(accesses)])
         for row in _first_of_each(accesses, rows):
-            site, name = self._sites.all[accesses.site[row]], self._array(accesses.array[row])
+            site, name = self._sites.all[accesses.site[row]], self._array(accesses.placement[row])
             who = self._names.name(self._block, int(accesses.thread[row]))
-            index = self._index(int(accesses.array[row]), int(accesses.element[row]))
+            index = self._index(int(accesses.placement[row]), int(accesses.element[row]))
             times = int(np.count_nonzero(accesses.site[rows] == accesses.site[row]))
             message = f"{who} {_VERBS[site.kind]} {_at(name, index)} before anything is written there"
             self._faults.add(
@@ -91,7 +91,7 @@ class Analysis:
             f"{who} {_VERBS[here.kind]} {_at(name, index)}, "
             f"{other} {_VERBS[there.kind]} it at line {there.line}: {apart}"
         )
-        kind = "race" if who.block == other.block else "race between blocks"
+        kind: FaultKind = "race" if who.block == other.block else "race between blocks"
         self._faults.add(
             Fault(kind, message, here.file, here.line, (who,), there.line, (other,), name, index, race.count)
         )
@@ -110,7 +110,7 @@ def _first_of_each(accesses: Accesses, rows: NDArray[np.intp]) -> NDArray[np.int
     """The first row of each site and array."""
     if not rows.size:
         return rows
-    _, first = np.unique(np.stack((accesses.site[rows], accesses.array[rows])), axis=1, return_index=True)
+    _, first = np.unique(np.stack((accesses.site[rows], accesses.placement[rows])), axis=1, return_index=True)
     return rows[np.sort(first)]
 
 

@@ -91,8 +91,8 @@ class Counter:
         self._rows: dict[tuple[int, int], list[int]] = {}
 
     def add(self, block: int, accesses: Accesses, placements: list[Placement]) -> None:
-        np.add.at(self._per_thread, (accesses.space, accesses.kind, block, accesses.thread), 1)
-        where, count = np.unique(np.stack((accesses.site, accesses.array)), axis=1, return_counts=True)
+        np.add.at(self._per_thread[:, :, block], (accesses.space, accesses.kind, accesses.thread), 1)
+        where, count = np.unique(np.stack((accesses.site, accesses.placement)), axis=1, return_counts=True)
         for (site, array), n in zip(where.T.tolist(), count.tolist(), strict=True):
             self._rows.setdefault((site, array), [0, 0, 0, 0])[0] += n
         for cost in traffic(accesses, placements):

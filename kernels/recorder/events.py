@@ -21,7 +21,8 @@ _COLUMNS = np.dtype(
 )
 
 
-class Event(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Event:
     """One access: by whom, after how many barriers of the block, where in the source, to which element."""
 
     who: ThreadId
@@ -79,8 +80,9 @@ class EventLog:
         self._dropped += len(accesses) - kept
         table = np.empty(kept, _COLUMNS)
         table["block"], table["interval"] = block, interval
-        for name in ("thread", "site", "array", "element"):
+        for name in ("thread", "site", "element"):
             table[name] = getattr(accesses, name)[:kept]
+        table["array"] = accesses.placement[:kept]
         self._tables.append(table)
 
     def barrier(self, block: int, interval: int, line: int) -> None:

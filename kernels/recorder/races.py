@@ -55,11 +55,11 @@ def within_interval(block: int, accesses: Accesses) -> list[Race]:
         Race(
             _witness(block, accesses, first[pair]),
             _witness(block, accesses, second[pair]),
-            int(accesses.array[first[pair]]),
+            int(accesses.placement[first[pair]]),
             int(accesses.element[first[pair]]),
             count,
         )
-        for pair, count in _distinct(np.stack((*sites, accesses.array[first])))
+        for pair, count in _distinct(np.stack((*sites, accesses.placement[first])))
     ]
 
 
@@ -103,7 +103,7 @@ class Between:
     def check(self, block: int, accesses: Accesses) -> list[Race]:
         """Races of these accesses with those of earlier blocks, which come first in each race."""
         cell = accesses.byte // self._granule
-        races = []
+        races: list[Race] = []
         for kind, others in ((READ, (WRITE, ATOMIC)), (WRITE, (READ, WRITE, ATOMIC)), (ATOMIC, (READ, WRITE))):
             rows = np.flatnonzero(accesses.kind == kind)
             for other in others:
@@ -126,11 +126,11 @@ class Between:
     def _races(
         self, block: int, accesses: Accesses, rows: NDArray[np.intp], earlier: NDArray[np.int64]
     ) -> Iterator[Race]:
-        keys = np.stack((earlier % LIMIT, accesses.site[rows], accesses.array[rows]))
+        keys = np.stack((earlier % LIMIT, accesses.site[rows], accesses.placement[rows]))
         for pair, count in _distinct(keys):
             who, site = divmod(int(earlier[pair]), LIMIT)
             first, second = Witness(*divmod(who, self._threads), site), _witness(block, accesses, rows[pair])
-            yield Race(first, second, int(accesses.array[rows[pair]]), int(accesses.element[rows[pair]]), count)
+            yield Race(first, second, int(accesses.placement[rows[pair]]), int(accesses.element[rows[pair]]), count)
 
 
 def _distinct(keys: NDArray[np.int64]) -> Iterator[tuple[int, int]]:

@@ -42,12 +42,12 @@ def traffic(accesses: Accesses, placements: list[Placement]) -> Iterator[Traffic
         if not len(rows):
             continue
         occurrence = _occurrences(rows)
-        keys = np.stack((rows.site, rows.array, rows.warp, occurrence))
+        keys = np.stack((rows.site, rows.placement, rows.warp, occurrence))
         number = np.ravel_multi_index(tuple(keys), tuple(keys.max(axis=1) + 1))
         _, first, group = np.unique(number, return_index=True, return_inverse=True)
-        itemsize = np.array([placement.itemsize for placement in placements])[rows.array]
+        itemsize = np.array([placement.itemsize for placement in placements])[rows.placement]
         units = units_of(rows.byte, itemsize, group, len(first))
-        places = np.stack((rows.site[first], rows.array[first]))
+        places = np.stack((rows.site[first], rows.placement[first]))
         for site, array in np.unique(places, axis=1).T.tolist():
             here = units[(places[0] == site) & (places[1] == array)]
             yield Traffic(site, array, len(here), int(here.sum()), int(here.max()))
@@ -66,8 +66,8 @@ def _occurrences(accesses: Accesses) -> NDArray[np.int64]:
 def _sectors(
     byte: NDArray[np.int64], itemsize: NDArray[np.int64], group: NDArray[np.intp], groups: int
 ) -> NDArray[np.int64]:
-    group, sector = _distinct(group, byte // SECTOR)
-    return np.bincount(group, minlength=groups)
+    touched, _ = _distinct(group, byte // SECTOR)
+    return np.bincount(touched, minlength=groups)
 
 
 def _conflicts(
