@@ -48,7 +48,7 @@ from kernels.recorder.intrinsics import Intrinsics
 from kernels.recorder.memory import Array, Memory, Space
 from kernels.recorder.schedule import Order, Schedule
 from kernels.recorder.sites import Site, Sites
-from kernels.recorder.substitute import substituted
+from kernels.recorder.substitute import python_function, substituted
 
 __all__ = [
     "Array",
@@ -113,12 +113,13 @@ def record(
     grid, block = _extents("grid", grid), _extents("block", block)
     if prod(block) > _MAX_THREADS:
         raise ValueError(f"a block has at most {_MAX_THREADS} threads, not {prod(block)} ({block})")
+    function = python_function(kernel)
     sites, faults, names = Sites(), Faults(), Threads(grid, block)
     log: array[int] = array("q")
     memory = Memory(sites, log, trace, shared_bytes)
     placed = [
         memory.argument(name, argument) if isinstance(argument, np.ndarray) else argument
-        for name, argument in zip(_names(kernel, arguments), arguments, strict=True)
+        for name, argument in zip(inspect.signature(function).bind(*arguments).arguments, arguments, strict=True)
     ]
     analysis = Analysis(names, sites, memory, faults, max_events)
 
@@ -130,12 +131,12 @@ def record(
 
     schedule = Schedule(names, order, sites, faults, log, interval_ends)
     cuda = Intrinsics(memory, schedule.current, grid, block)
-    function = substituted(kernel, cuda, memory)
+    bound = substituted(function, cuda, memory)
     for number in schedule.ordered(range(prod(grid))):
         cuda.blockIdx.move(*(*position(number, grid), 0, 0)[:3])
         memory.start_block()
         analysis.start_block(number)
-        schedule.run(number, function, placed, cuda)
+        schedule.run(number, bound, placed, cuda)
     return Recording(grid, block, faults.all(), analysis.counts(), analysis.events(), memory.shared_bytes)
 
 
@@ -143,8 +144,3 @@ def _extents(name: str, numbers: tuple[int, ...]) -> tuple[int, ...]:
     if not 1 <= len(numbers) <= 3 or any(not isinstance(n, int) or n < 1 for n in numbers):
         raise ValueError(f"the {name} is a tuple of 1 to 3 whole numbers of at least 1, not {numbers!r}")
     return numbers
-
-
-def _names(kernel: Any, arguments: tuple[Any, ...]) -> list[str]:
-    """The kernel's own names of its arguments; TypeError where they do not fit."""
-    return list(inspect.signature(getattr(kernel, "py_func", kernel)).bind(*arguments).arguments)

@@ -13,7 +13,7 @@ from kernels.recorder.counts import Counter, Counts
 from kernels.recorder.events import EventLog, Events
 from kernels.recorder.faults import Fault, FaultKind, Faults, ThreadId, Threads
 from kernels.recorder.memory import SPACES, Memory
-from kernels.recorder.races import Between, Race, Witness, within_interval
+from kernels.recorder.races import Between, Race, Witness, unordered, within_interval
 from kernels.recorder.sites import Site, Sites
 from kernels.recorder.threads import Segments
 
@@ -63,13 +63,18 @@ class Analysis:
         return self._events.events(self._sites.all, arrays, self._names)
 
     def _unwritten(self, accesses: Accesses) -> None:
-        """Reads and atomics of shared and local memory before anybody has written there."""
+        """Reads and atomics of shared and local memory before anybody has written there.
+
+        Where another thread writes at the same time, the fault is their race, whoever comes first.
+        """
         if not len(accesses):
             return
         cells, cell = np.unique(accesses.byte, return_inverse=True)
         first = np.where(np.isin(cells, self._written, assume_unique=True), -1, len(accesses))
         np.minimum.at(first, cell[accesses.kind == WRITE], np.flatnonzero(accesses.kind == WRITE))
         rows = np.flatnonzero((accesses.kind != WRITE) & (first[cell] > np.arange(len(accesses))))
+        writer = np.where(first[cell[rows]] < len(accesses), first[cell[rows]], rows)
+        rows = rows[~unordered(accesses, rows, writer)]
         self._written = np.union1d(self._written, cells[first < len(accesses)])
         for row in _first_of_each(accesses, rows):
             site, name = self._sites.all[accesses.site[row]], self._array(accesses.placement[row])

@@ -79,10 +79,10 @@ class Addresses(dict[Any, int]):
 class DeviceArray:
     """A NumPy array whose indices are checked. Slices and rows are views of the same memory."""
 
-    __slots__ = ("_addresses", "_append", "_data", "_name", "_sites")
+    __slots__ = ("_addresses", "_append", "_data", "_sites", "name")
 
     def __init__(self, data: NDArray, addresses: Addresses, name: str, sites: Sites, log: array[int]) -> None:
-        self._data, self._addresses, self._name, self._sites = data, addresses, name, sites
+        self._data, self._addresses, self.name, self._sites = data, addresses, name, sites
         self._append = log.append
 
     def __getitem__(self, key: Any) -> Any:
@@ -97,7 +97,7 @@ class DeviceArray:
             self._addresses[key]
         except (IndexError, TypeError):
             self._part(key, _caller(1), "write")
-            raise TypeError(f"the recorder writes one element at a time, not {self._name}[{key}]") from None
+            raise TypeError(f"the recorder writes one element at a time, not {self.name}[{key}]") from None
         self._data[key] = value
 
     # Python would otherwise iterate by indexing until an IndexError
@@ -142,14 +142,14 @@ class DeviceArray:
     def _part(self, key: Any, frame: FrameType, kind: Kind) -> DeviceArray:
         index = key if isinstance(key, tuple) else (key,)
         if len(index) > self._data.ndim:
-            raise TypeError(f"{self._name} has {self._data.ndim} dimensions, not {len(index)}")
+            raise TypeError(f"{self.name} has {self._data.ndim} dimensions, not {len(index)}")
         try:
             inner = self._addresses.narrowed(index)
         except IndexError:
             site = self._sites.number(frame, kind)
-            raise IndexFault(site, self._name, index, self._data.shape) from None
+            raise IndexFault(site, self.name, index, self._data.shape) from None
         part = object.__new__(type(self))
-        part._data, part._addresses, part._name = self._data[key], inner, self._name
+        part._data, part._addresses, part.name = self._data[key], inner, self.name
         part._sites, part._append = self._sites, self._append
         return part
 
@@ -178,7 +178,7 @@ class TracedArray(DeviceArray):
             address = self._addresses[key]
         except (IndexError, TypeError):
             self._part(key, frame, "write")
-            raise TypeError(f"the recorder writes one element at a time, not {self._name}[{key}]") from None
+            raise TypeError(f"the recorder writes one element at a time, not {self.name}[{key}]") from None
         try:
             site = self._sites[id(frame.f_code), frame.f_lasti]
         except KeyError:

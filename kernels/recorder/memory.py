@@ -105,26 +105,33 @@ class Memory:
 
     def shared(self, shape: Any, dtype: Any, frame: FrameType) -> DeviceArray:
         """The block's array that belongs to this call; with a shape of 0 the dynamic shared memory from its start."""
-        site = self._sites.number(frame, "array")
-        if site in self._of_block:
-            return self._of_block[site]
-        kind, extents = _dtype(dtype), _shape(shape)
-        if extents == (0,):
-            data = self._dynamic[: self._dynamic.size // kind.itemsize * kind.itemsize].view(kind)
-            origin = SPACES.index("shared") * _REGION
-        else:
-            data = _poisoned(extents, kind)
-            origin = None
-        self._of_block[site] = self._declare(site, "shared", data, frame, origin, 0)
+        site, kind, extents = self._sites.number(frame, "array"), _dtype(dtype), _shape(shape)
+        dynamic = extents == (0,)
+        if dynamic:
+            extents = (self._dynamic.size // kind.itemsize,)
+        self._check(site, "shared", extents, kind)
+        if site not in self._of_block:
+            data = self._dynamic[: extents[0] * kind.itemsize].view(kind) if dynamic else _poisoned(extents, kind)
+            origin = SPACES.index("shared") * _REGION if dynamic else None
+            self._of_block[site] = self._declare(site, "shared", data, frame, origin, 0)
         return self._of_block[site]
 
     def local(self, shape: Any, dtype: Any, frame: FrameType, thread: int, threads: int) -> DeviceArray:
         """The thread's own array that belongs to this call: the same memory each time the call is reached."""
-        site = self._sites.number(frame, "array")
+        site, kind, extents = self._sites.number(frame, "array"), _dtype(dtype), _shape(shape)
+        self._check(site, "local", extents, kind)
         if (thread, site) not in self._of_thread:
-            data = _poisoned(_shape(shape), _dtype(dtype))
-            self._of_thread[thread, site] = self._declare(site, "local", data, frame, None, threads)
+            self._of_thread[thread, site] = self._declare(site, "local", _poisoned(extents, kind), frame, None, threads)
         return self._of_thread[thread, site]
+
+    def _check(self, site: int, space: Space, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        if (site, space) in self._declared:
+            first = self._declared[site, space][0].array
+            if (first.shape, first.dtype) != (shape, dtype.name):
+                was = f"{first.shape} of {first.dtype}"
+                raise TypeError(
+                    f"{first.name} was {was}, now it is {shape} of {dtype}: shape and type must be constants"
+                )
 
     def _declare(
         self, site: int, space: Space, data: NDArray, frame: FrameType, origin: int | None, copies: int
@@ -136,10 +143,7 @@ class Memory:
                 self.shared_bytes += data.nbytes if space == "shared" else 0
             placed = self._place(name, space, data, frame.f_lineno, origin, data.strides, data.nbytes if copies else 0)
             self._declared[site, space] = placed
-        placement, addresses = self._declared[site, space]
-        if placement.array.shape != data.shape or placement.array.dtype != data.dtype.name:
-            raise TypeError(f"{placement.array.name} has another shape or type than before: both must be constants")
-        return self._view(data, placement, addresses)
+        return self._view(data, *self._declared[site, space])
 
     def _place(
         self,

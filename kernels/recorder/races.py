@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kernels.recorder.accesses import ATOMIC, KINDS, READ, WRITE, Accesses
 from kernels.recorder.sites import LIMIT
 
-__all__ = ["Between", "Race", "Witness", "within_interval"]
+__all__ = ["Between", "Race", "Witness", "unordered", "within_interval"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,13 @@ class Race:
     array: int
     element: int
     count: int
+
+
+def unordered(accesses: Accesses, one: NDArray[np.intp], other: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Whether nothing orders the accesses of two rows, for each pair of rows of one interval."""
+    same_warp = accesses.warp[one] == accesses.warp[other]
+    same_epoch = accesses.epoch[one] == accesses.epoch[other]
+    return (accesses.thread[one] != accesses.thread[other]) & (~same_warp | same_epoch)
 
 
 def within_interval(block: int, accesses: Accesses) -> list[Race]:

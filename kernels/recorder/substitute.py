@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -12,18 +12,20 @@ import numpy as np
 from kernels.recorder.intrinsics import Intrinsics
 from kernels.recorder.memory import Memory
 
-__all__ = ["substituted"]
+__all__ = ["python_function", "substituted"]
 
 
-def substituted(kernel: Callable[..., Any], cuda: Intrinsics, memory: Memory) -> FunctionType:
-    """The function behind a dispatcher of @cuda.jit, or a plain function, bound to the stand-in.
+def substituted(kernel: FunctionType, cuda: Intrinsics, memory: Memory) -> FunctionType:
+    """The same code bound to the stand-in; neither the kernel nor any module is changed."""
+    return _Substitution(cuda, memory).function(kernel)
 
-    Neither the kernel nor any module is changed. Raises TypeError for anything else.
-    """
+
+def python_function(kernel: Any) -> FunctionType:
+    """The function behind a dispatcher of @cuda.jit, or a plain function; TypeError for anything else."""
     function = getattr(kernel, "py_func", kernel)
     if not isinstance(function, FunctionType):
         raise TypeError(f"a kernel is a function, or what @cuda.jit makes of one, not {type(kernel).__name__}")
-    return _Substitution(cuda, memory).function(function)
+    return function
 
 
 class _Substitution:
