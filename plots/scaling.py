@@ -70,7 +70,7 @@ def _lines(panel: Axes, points: Sequence[MatmulPoint], colour: dict[str, str], l
     for name, (x, y) in ends.items():
         panel.annotate(
             name, (x, y), (right * 1.25, heights[name]), color=colour[name], va="center", fontsize=10,
-            arrowprops={"arrowstyle": "-", "color": colour[name], "alpha": 0.4, "linewidth": 0.8},
+            arrowprops={"arrowstyle": "-", "color": colour[name], "alpha": 0.4, "linewidth": 0.8, "relpos": (0, 0.5)},
         )  # fmt: skip
 
 
