@@ -521,6 +521,31 @@ def test_syncwarp_orders_a_warp_and_nothing_more():
     assert _only(record(kernel, (1,), (64,), y, 32, 0xFFFFFFFF)).kind == "race"
 
 
+def test_syncwarp_of_some_lanes_orders_nothing():
+    def kernel(y):
+        tile = cuda.shared.array(32, float32)
+        i = cuda.threadIdx.x
+        tile[i] = i
+        if i < 16:
+            cuda.syncwarp(0xFFFF)
+            y[i] = tile[i + 16]
+
+    assert _only(record(kernel, (1,), (32,), np.zeros(16))).kind == "race"
+
+
+def test_epochs_of_different_warps_have_nothing_in_common():
+    def kernel(y):
+        tile = cuda.shared.array(32, float32)
+        i = cuda.threadIdx.x
+        if i < 32:
+            cuda.syncwarp()
+            y[i] = tile[i]
+        else:
+            tile[i - 32] = i
+
+    assert _only(record(kernel, (1,), (64,), np.zeros(32))).kind == "race"
+
+
 def test_shuffles_do_not_order_memory():
     def kernel(y):
         tile = cuda.shared.array(32, float32)
@@ -605,15 +630,33 @@ def test_fresh_memory_is_poisoned_and_its_reads_are_faults():
     np.testing.assert_array_equal(z, -1)
 
 
-def test_every_block_starts_with_fresh_shared_memory():
+@pytest.mark.parametrize("where", ["shared", "dynamic", "local"])
+def test_every_block_starts_with_fresh_memory(where):
     def kernel(y):
-        kept = cuda.shared.array(1, float32)
+        if where == "local":
+            kept = cuda.local.array(1, float32)
+        else:
+            kept = cuda.shared.array(1 if where == "shared" else 0, float32)
         if cuda.blockIdx.x == 0:
             kept[0] = 1
         y[cuda.blockIdx.x] = kept[0]
 
-    fault = _only(record(kernel, (2,), (1,), np.zeros(2)))
+    y = np.zeros(2)
+    fault = _only(record(kernel, (2,), (1,), y, shared_bytes=4))
     assert fault.threads == (ThreadId((1,), (0,)),)
+    np.testing.assert_array_equal(y, [1, np.nan])
+
+
+def test_every_thread_has_its_own_local_memory():
+    def kernel(y):
+        own = cuda.local.array(1, float32)
+        i = cuda.threadIdx.x
+        if i == 0:
+            own[0] = 1
+        y[i] = own[0]
+
+    fault = _only(record(kernel, (1,), (2,), np.zeros(2)))
+    assert (fault.kind, fault.threads) == ("uninitialised read", (ThreadId((0,), (1,)),))
 
 
 # ---- what kernels are written with
@@ -810,6 +853,20 @@ def test_events_tell_who_did_what_when():
     assert [(b.block, b.interval, b.line) for b in recording.events.barriers] == [(0, 0, _line(kernel, "syncthreads"))]
 
 
+def test_the_order_of_threads_and_blocks():
+    def kernel(x):
+        x[cuda.grid(1)] = 0
+
+    def order(**options: Any) -> list[int]:
+        recording = record(kernel, (4,), (8,), np.zeros(32), **options)
+        return [event.index[0] for event in recording.events]
+
+    assert order() == list(range(32))
+    assert order(order="reverse") == list(range(31, -1, -1))
+    assert order(order=1) == order(order=1) != order(order=2)
+    assert sorted(order(order=1)) == order() != order(order=1)
+
+
 def test_events_have_a_limit_and_counts_have_none():
     recording, *_ = _product(tiled, 16, 16, 16, max_events=100)
     assert len(recording.events) == 100
@@ -841,6 +898,9 @@ def test_refused():
         record(calls, (1,), (1,), x)
     with pytest.raises(TypeError, match="not list"):
         record([], (1,), (1,))
+
+    with pytest.raises(TypeError, match="y must be a NumPy array or a number, not list"):
+        record(calls, (1,), (1,), x, [0])
 
     def cooperative(x):
         cuda.cg.this_grid()

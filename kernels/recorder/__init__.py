@@ -15,7 +15,7 @@ Not modelled
   block to arrive adds up the others' results" is reported as a race, though fence and atomic counter make it right.
 - Interleaving: threads change only at barriers and warp functions. Races are found from the addresses, not from wrong
   results, so one order suffices; try other orders to see results change.
-- syncwarp orders memory only where its mask names all lanes of the warp that still run; shuffles and votes never do.
+- syncwarp orders memory only where all lanes of a warp meet at it; shuffles and votes never do.
 - Reconvergence: the k-th access of each lane at one site since the last barrier counts as one access of the warp.
   A loop whose lanes skip different passes is then grouped more generously than a GPU would.
 - Races are compared by the first byte of an element, so two views of different item sizes may escape.
@@ -36,6 +36,7 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -118,7 +119,7 @@ def record(
     log: array[int] = array("q")
     memory = Memory(sites, log, trace, shared_bytes)
     placed = [
-        memory.argument(name, argument) if isinstance(argument, np.ndarray) else argument
+        memory.argument(name, argument) if isinstance(argument, np.ndarray) else _scalar(name, argument)
         for name, argument in zip(inspect.signature(function).bind(*arguments).arguments, arguments, strict=True)
     ]
     analysis = Analysis(names, sites, memory, faults, max_events)
@@ -138,6 +139,12 @@ def record(
         analysis.start_block(number)
         schedule.run(number, bound, placed, cuda)
     return Recording(grid, block, faults.all(), analysis.counts(), analysis.events(), memory.shared_bytes)
+
+
+def _scalar(name: str, value: Any) -> Any:
+    if not isinstance(value, (Number, np.generic)):
+        raise TypeError(f"{name} must be a NumPy array or a number, not {type(value).__name__}")
+    return value
 
 
 def _extents(name: str, numbers: tuple[int, ...]) -> tuple[int, ...]:

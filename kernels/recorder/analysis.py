@@ -49,7 +49,7 @@ class Analysis:
                 self._race(race)
             for race in self._between.check(self._block, accesses.where(accesses.space == _GLOBAL)):
                 self._race(race)
-            self._counter.add(self._block, accesses, self._memory.placements)
+            self._counter.add(self._block, accesses)
             self._events.add(self._block, self._interval, accesses)
         if barrier is not None:
             self._events.barrier(self._block, self._interval, self._sites.all[barrier].line)

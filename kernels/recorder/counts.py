@@ -90,12 +90,12 @@ class Counter:
         self._per_thread = np.zeros((len(SPACES), len(KINDS), blocks, threads), np.int64)
         self._rows: dict[tuple[int, int], list[int]] = {}
 
-    def add(self, block: int, accesses: Accesses, placements: list[Placement]) -> None:
+    def add(self, block: int, accesses: Accesses) -> None:
         np.add.at(self._per_thread[:, :, block], (accesses.space, accesses.kind, accesses.thread), 1)
         where, count = np.unique(np.stack((accesses.site, accesses.placement)), axis=1, return_counts=True)
         for (site, array), n in zip(where.T.tolist(), count.tolist(), strict=True):
             self._rows.setdefault((site, array), [0, 0, 0, 0])[0] += n
-        for cost in traffic(accesses, placements):
+        for cost in traffic(accesses):
             row = self._rows[cost.site, cost.array]
             row[1] += cost.warp_accesses
             row[2] += cost.units

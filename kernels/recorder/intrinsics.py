@@ -48,6 +48,11 @@ class Wait:
     resolve: Resolve
     mask: int | None = None
 
+    @property
+    def orders_memory(self) -> bool:
+        """syncthreads and syncwarp do, and bring no value; of shuffles and votes CUDA promises nothing."""
+        return self.resolve is _nothing
+
 
 @dataclass
 class Current:

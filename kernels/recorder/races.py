@@ -73,12 +73,12 @@ def within_interval(block: int, accesses: Accesses) -> list[Race]:
 def _conflicts(accesses: Accesses, cell: NDArray[np.intp], actor: NDArray[np.int64]) -> NDArray[np.intp]:
     """Pairs of rows, (2, pairs), by different actors in one cell."""
     cells = int(cell.max()) + 1
-    by_kind = (cell[accesses.kind == kind] for kind in (READ, WRITE, ATOMIC))
-    read, written, updated = (np.bincount(cells_of_kind, minlength=cells) > 0 for cells_of_kind in by_kind)
+    by_kind = (cell[accesses.kind == kind] for kind in (WRITE, ATOMIC))
+    written, updated = (np.bincount(cells_of_kind, minlength=cells) > 0 for cells_of_kind in by_kind)
     low, high = np.full(cells, np.iinfo(np.int64).max), np.full(cells, -1)
     np.minimum.at(low, cell, actor)
     np.maximum.at(high, cell, actor)
-    racing = (low != high) & (written | (updated & read))
+    racing = (low != high) & (written | updated)
     rows = np.flatnonzero(racing[cell])
     if not rows.size:
         return np.empty((2, 0), np.intp)
@@ -100,7 +100,8 @@ def _conflicts(accesses: Accesses, cell: NDArray[np.intp], actor: NDArray[np.int
 class Between:
     """Finds races between blocks in global memory: blocks are never ordered, so one table serves the whole launch.
 
-    The table keeps the first access of each kind to each element: 24 bytes per element, of the smallest type there is.
+    The table keeps one access of each kind to each element, by the first block that makes one: 24 bytes per element of
+    the smallest type there is.
     """
 
     def __init__(self, size: int, granule: int, threads: int) -> None:
@@ -117,9 +118,8 @@ class Between:
                 earlier = self._first[other, cell[rows]]
                 apart = (earlier >= 0) & (earlier // LIMIT // self._threads != block)
                 races += self._races(block, accesses, rows[apart], earlier[apart])
-        # after all checks, and backwards: of several accesses to a cell the first one stays
         for kind in range(len(KINDS)):
-            rows = np.flatnonzero(accesses.kind == kind)[::-1]
+            rows = np.flatnonzero(accesses.kind == kind)
             rows = rows[self._first[kind, cell[rows]] < 0]
             who = block * self._threads + accesses.thread[rows]
             self._first[kind, cell[rows]] = who * LIMIT + accesses.site[rows]

@@ -100,15 +100,15 @@ class Schedule:
         """Threads whose warp function has found all its lanes, with their answers."""
         ready: list[Thread] = []
         for start in range(0, len(threads), WARP):
-            alive = {thread.number % WARP: thread for thread in threads[start : start + WARP] if not thread.done}
+            warp = threads[start : start + WARP]
+            alive = {thread.number % WARP: thread for thread in warp if not thread.done}
             calls = dict.fromkeys((t.wait.site, t.wait.mask) for t in alive.values() if t.wait)
             for site, mask in calls:
                 if mask is None:
                     continue
                 lanes = {lane: thread for lane, thread in alive.items() if mask >> lane & 1}
                 if lanes and all(t.wait and (t.wait.site, t.wait.mask) == (site, mask) for t in lanes.values()):
-                    # a shuffle lets lanes meet but, unlike syncwarp, does not order their memory accesses
-                    if len(lanes) == len(alive) and _meeting(lanes).value is None:
+                    if len(lanes) == len(warp) and _meeting(lanes).orders_memory:
                         for thread in lanes.values():
                             thread.epoch += 1
                     _answer(lanes)

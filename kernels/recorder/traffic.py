@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.recorder.accesses import Accesses
-from kernels.recorder.memory import SPACES, Placement
+from kernels.recorder.memory import SPACES
 
 __all__ = ["SECTOR", "Traffic", "traffic"]
 
@@ -35,7 +35,7 @@ class Traffic:
     most_units: int
 
 
-def traffic(accesses: Accesses, placements: list[Placement]) -> Iterator[Traffic]:
+def traffic(accesses: Accesses) -> Iterator[Traffic]:
     """The traffic of one block between two barriers, per site and array."""
     for space, units_of in ((_GLOBAL, _sectors), (_SHARED, _conflicts)):
         rows = accesses.where(accesses.space == space)
@@ -45,8 +45,7 @@ def traffic(accesses: Accesses, placements: list[Placement]) -> Iterator[Traffic
         keys = np.stack((rows.site, rows.placement, rows.warp, occurrence))
         number = np.ravel_multi_index(tuple(keys), tuple(keys.max(axis=1) + 1))
         _, first, group = np.unique(number, return_index=True, return_inverse=True)
-        itemsize = np.array([placement.itemsize for placement in placements])[rows.placement]
-        units = units_of(rows.byte, itemsize, group, len(first))
+        units = units_of(rows.byte, group, len(first))
         places = np.stack((rows.site[first], rows.placement[first]))
         for site, array in np.unique(places, axis=1).T.tolist():
             here = units[(places[0] == site) & (places[1] == array)]
@@ -63,21 +62,14 @@ def _occurrences(accesses: Accesses) -> NDArray[np.int64]:
     return result
 
 
-def _sectors(
-    byte: NDArray[np.int64], itemsize: NDArray[np.int64], group: NDArray[np.intp], groups: int
-) -> NDArray[np.int64]:
+def _sectors(byte: NDArray[np.int64], group: NDArray[np.intp], groups: int) -> NDArray[np.int64]:
     touched, _ = _distinct(group, byte // SECTOR)
     return np.bincount(touched, minlength=groups)
 
 
-def _conflicts(
-    byte: NDArray[np.int64], itemsize: NDArray[np.int64], group: NDArray[np.intp], groups: int
-) -> NDArray[np.int64]:
-    # a wider element takes several words
-    words = np.maximum(1, itemsize // _WORD)
-    byte, group = np.repeat(byte, words), np.repeat(group, words)
-    within = np.arange(len(byte)) - np.repeat(np.cumsum(words) - words, words)
-    group, word = _distinct(group, byte // _WORD + within)
+def _conflicts(byte: NDArray[np.int64], group: NDArray[np.intp], groups: int) -> NDArray[np.int64]:
+    # of a wider element the first word will do: its other words meet as often, in the banks beside
+    group, word = _distinct(group, byte // _WORD)
     per_bank = np.bincount(group * _BANKS + word % _BANKS, minlength=groups * _BANKS)
     return per_bank.reshape(groups, _BANKS).max(axis=1)
 
