@@ -1,7 +1,7 @@
 """What one multiprocessor (SM) of each NVIDIA architecture can hold at a time, and some GPUs as they are sold.
 
-Limits: CUDA C++ Programming Guide 12.9, "Compute Capabilities", table "Technical Specifications per Compute Capability";
-the units in which registers and shared memory are handed out: cuda_occupancy.h of the CUDA Runtime 12.9.
+Limits: CUDA C++ Programming Guide 12.9, "Technical Specifications per Compute Capability"; the units in which registers
+and shared memory are handed out: cuda_occupancy.h of the CUDA Runtime 12.9.
 """
 
 from __future__ import annotations

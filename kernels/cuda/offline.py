@@ -14,7 +14,7 @@ import importlib.util
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +24,10 @@ from kernels.cuda.compile import CompileError
 from kernels.cuda.compiled import Compiled
 from kernels.cuda.nvrtc import compile_c
 from kernels.cuda.occupancy import Occupancy, occupancy
-from kernels.cuda.programs import PROGRAMS, Program
+from kernels.cuda.programs import PROGRAMS
 from kernels.ladder import LADDER, KernelSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from kernels.cuda.tiles import Tile
 
 __all__ = [
@@ -37,8 +35,9 @@ __all__ = [
     "Row",
     "compile_kernel",
     "compile_numba",
-    "compile_program",
+    "compile_source",
     "gate",
+    "jobs",
     "names",
     "problems",
     "why_no_compiler",
@@ -92,46 +91,46 @@ def compile_kernel(
     tile: sizes of a CUDA C kernel, the default ones where it is None. a, b: layout of the operands, "C" or transposed
     "F". aligned: as in `Program.options`. Kept for the life of the process. Raises CompileError.
     """
-    if name in PROGRAMS:
-        return compile_program(PROGRAMS[name], architecture, tile, a, b, aligned)
-    return compile_numba(_module(name).kernel, architecture, a, b)
+    if name not in PROGRAMS:
+        return compile_numba(_module(name).kernel, architecture, a, b)
+    program = PROGRAMS[name]
+    options = program.options(tile, a_k_contiguous=a == "C", b_k_contiguous=b == "F", aligned=aligned)
+    return compile_source(program.source, f"sm_{architecture}{program.variant}", options)
 
 
-def compile_program(
-    program: Program, architecture: int, tile: Tile | None = None, a: str = "C", b: str = "C", aligned: bool = True
-) -> Compiled:
-    """`compile_kernel` of any CUDA C program."""
-    target = f"sm_{architecture}{program.variant}"
-    options = (
-        *program.options(tile, a_k_contiguous=a == "C", b_k_contiguous=b == "F", aligned=aligned),
-        f"--gpu-architecture={target}",
-        "--ptxas-options=-v",
-    )
-    cubin, log = compile_c(_require("nvrtc"), program.source.read_text(), program.source.name, options)
+def compile_source(source: Path, target: str, options: tuple[str, ...] = ()) -> Compiled:
+    """A .cu file with one kernel as machine code for a target such as "sm_90a". Raises CompileError."""
+    # sm_XX, not compute_XX: only that tells whether the chip has all instructions
+    options = (*options, f"--gpu-architecture={target}", "--ptxas-options=-v")
+    cubin, log = compile_c(_require("nvrtc"), source.read_text(), source.name, options)
     return Compiled.read(target, log, cubin)
 
 
 def compile_numba(kernel: Any, architecture: int, a: str = "C", b: str = "C") -> Compiled:
-    """`compile_kernel` of any Numba CUDA kernel (a, b, c) of 2-D float32 arrays."""
+    """Any Numba CUDA kernel (a, b, c) of 2-D float32 arrays as machine code. Raises CompileError."""
     # numba-cuda takes a libnvvm that is loaded already: that of CUDA 13 knows no Pascal
     ctypes.CDLL(str(_require("nvvm")))
     from numba import cuda, float32, types
     from numba.core.errors import NumbaError
 
     arrays = tuple(types.Array(float32, 2, layout) for layout in (a, b, "C"))
+    asked = kernel.targetoptions
     try:
-        ptx, _ = cuda.compile_ptx(kernel.py_func, arrays, cc=divmod(architecture, 10))
+        ptx, _ = cuda.compile_ptx(
+            kernel.py_func, arrays, cc=divmod(architecture, 10), fastmath=bool(asked.get("fastmath"))
+        )
     except NumbaError as error:
         raise CompileError(f"{kernel.py_func.__module__} does not compile:\n{error}") from error
-    return _assemble(ptx, f"sm_{architecture}")
+    limit = asked.get("max_registers")
+    return _assemble(ptx, f"sm_{architecture}", (f"--maxrregcount={limit}",) if limit else ())
 
 
-def _assemble(ptx: str, target: str) -> Compiled:
+def _assemble(ptx: str, target: str, options: tuple[str, ...]) -> Compiled:
     with tempfile.TemporaryDirectory() as folder:
         source, code = Path(folder, "kernel.ptx"), Path(folder, "kernel.cubin")
         source.write_text(ptx)
         done = subprocess.run(
-            [_require("ptxas"), "-v", f"--gpu-name={target}", source, "--output-file", code],
+            [_require("ptxas"), "-v", f"--gpu-name={target}", *options, source, "--output-file", code],
             capture_output=True,
             text=True,
         )
@@ -152,26 +151,29 @@ class Row:
     problems: tuple[str, ...]
 
 
+def jobs(kernels: Iterable[str] | None = None, architectures: Sequence[int] = ARCHITECTURES) -> list[tuple[str, int]]:
+    """What `gate` compiles: kernels (all of `names` by default) with the architectures that can run them."""
+    specs = [_spec(name) for name in (names() if kernels is None else kernels)]
+    return [(spec.name, number) for spec in specs for number in architectures if number >= spec.architecture]
+
+
 def gate(
     kernels: Iterable[str] | None = None,
     architectures: Sequence[int] = ARCHITECTURES,
-    progress: Callable[[], None] = lambda: None,
+    announce: Callable[[str], None] = lambda name: None,
     **variant: Any,
 ) -> list[Row]:
-    """Compile kernels (all of `names` by default) for the architectures that can run them.
+    """Compile all `jobs` and hold each against its budget.
 
-    variant: as for `compile_kernel`. progress is called after each. Raises CompileError.
+    announce is called with the name of each as it begins. variant: as for `compile_kernel`. Raises CompileError.
     """
-    specs = [_spec(name) for name in (names() if kernels is None else kernels)]
-    work = [(spec.name, number) for spec in specs for number in architectures if number >= spec.architecture]
 
     def row(job: tuple[str, int]) -> Row:
-        made = _row(*job, variant)
-        progress()
-        return made
+        announce("{} sm_{}".format(*job))
+        return _row(*job, variant)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(row, work))
+        return list(pool.map(row, jobs(kernels, architectures)))
 
 
 def _row(name: str, architecture: int, variant: dict[str, Any]) -> Row:
