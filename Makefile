@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: train test scaling readme lint clean
+.PHONY: train test scaling gpu readme lint clean
 
 train: $(VENV)/installed
 	$(RUN) -m rnn.train
@@ -13,6 +13,12 @@ test: $(VENV)/installed-test
 
 scaling: $(VENV)/installed
 	$(RUN) -m experiments.matmul_scaling
+
+# Everything that only a GPU can prove; says so and exits 3 where there is none.
+gpu: $(VENV)/installed
+	@extra=$$($(RUN) -m kernels.cuda.requirements) && \
+		{ [ -z "$$extra" ] || $(RUN) -m pip install --quiet --editable ".[test,$$extra]"; }
+	@$(RUN) -m experiments.gpu
 
 readme: $(VENV)/installed
 	$(RUN) -m experiments.readme

@@ -10,7 +10,7 @@ import argparse
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import kernels
 from experiments import _pictures
@@ -110,6 +110,9 @@ def parser() -> argparse.ArgumentParser:
         help="skip a point predicted to take longer (default: 20; --quick: 3)",
     )
     p.add_argument("--quick", action="store_true", help=f"sizes {' '.join(map(str, QUICK_SIZES))}, fewer samples")
+    p.add_argument(
+        "--cold-cache", action="store_true", help="empty the GPU's L2 cache before each call of a CUDA kernel"
+    )
     p.add_argument("--verify-only", action="store_true", help="check the results, time nothing")
     p.add_argument("--list", action="store_true", help="list the kernels and whether they run here")
     p.add_argument("--results", type=Path, metavar="FILE", help="write a result file (.json)")
@@ -158,24 +161,31 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> None:
         min_time=options.min_time or (0.05 if quick else 0.2),
         time_limit=options.time_limit or (3.0 if quick else 20.0),
         verify_only=options.verify_only,
+        cold_cache=options.cold_cache,
     )
     if options.verify_only:
         scaling.run()
         _finish(scaling.points)
         return
 
-    from kernels.measure import ceilings, machine, results
+    from kernels.measure import machine, results
 
     print(f"Machine: {machine.describe().sentence()}")
-    limits = ceilings.measure(options.threads)
-    print(
-        f"Limits:  {limits.peak_flops / 1e9:.0f} GFLOP/s, {limits.memory_bandwidth / 1e9:.0f} GB/s from memory, "
-        f"measured with {options.threads} threads",
-        flush=True,
-    )
-    scaling.limits = limits
+    scaling.measure_limits()
+    for limits in scaling.limits.values():
+        print(
+            f"Limits:  {limits.peak_flops / 1e9:,.0f} GFLOP/s, {limits.memory_bandwidth / 1e9:,.0f} GB/s from memory, "
+            f"measured with {limits.threads:,} threads",
+            flush=True,
+        )
     scaling.run()
-    found = results.new("experiments.matmul_scaling", arguments, list(scaling.points), scaling.limits)
+    found = results.new(
+        "experiments.matmul_scaling",
+        arguments,
+        list(scaling.points),
+        scaling.limits.get("cpu"),
+        gpu_ceilings=scaling.limits.get("cuda"),
+    )
     if options.results:
         cli.write_results(options.results, found)
     _show(found, options.plot)
@@ -213,13 +223,20 @@ class Scaling:
         min_time: float = 0.2,
         time_limit: float = 20.0,
         verify_only: bool = False,
+        cold_cache: bool = False,
     ) -> None:
         self.kernels, self.shapes, self.threads = chosen, shapes, threads
         self.min_time, self.time_limit, self.verify_only = min_time, time_limit, verify_only
-        self.limits: Ceilings | None = None
+        self.cold_cache = cold_cache
+        self.limits: dict[str, Ceilings] = {}  # by family
         self.points: list[MatmulPoint] = []
         self._seconds_per_flop: dict[str, float] = {}
         self._first_call: dict[str, float] = {}
+
+    def measure_limits(self) -> None:
+        """Of the processor, and of the GPU, as far as kernels of theirs are to run."""
+        families = {kernel.spec.family for kernel in self.kernels}
+        self.limits = {family: _limits(family, self.threads) for family in sorted(families)}
 
     def run(self) -> None:
         from kernels.contract import Reference
@@ -257,35 +274,34 @@ class Scaling:
         import numpy as np
 
         from kernels.contract import VerificationError
-        from kernels.measure.timing import repeat
 
         out = np.full((shape.m, shape.n), np.nan, np.float32)
         try:
-            error = reference.check(kernel.matmul(a, b, out), kernel.name)
+            error = reference.check(kernel.matmul(a, b, out), kernel.name, kernel.spec.rounds_to)
         except VerificationError as wrong:
             self._record(kernel, shape, "failed", reason=str(wrong))
             return
         if self.verify_only:
             print(f"{kernel.name} at {'x'.join(map(str, shape[:3]))}: correct, error {error:.3f} of the bound")
             return
-        samples = repeat(lambda: kernel.matmul(a, b, out), self.min_time)
-        rate = shape.flops / float(np.median(samples))
+        details = _time(kernel, a, b, out, self.min_time, self.cold_cache)
+        rate = shape.flops / float(np.median(details["samples"]))
         self._seconds_per_flop[kernel.name] = 1 / rate
-        if self._impossible(rate):
-            self._record(kernel, shape, "failed", reason=f"{rate / 1e9:.0f} GFLOP/s is above the machine's peak")
+        if self._impossible(kernel, rate):
+            self._record(kernel, shape, "failed", reason=f"{rate / 1e9:,.0f} GFLOP/s is above the machine's peak")
         else:
-            self._record(kernel, shape, "ok", samples=samples, error=error)
+            self._record(kernel, shape, "ok", error=error, **details)
 
-    def _impossible(self, rate: float) -> bool:
+    def _impossible(self, kernel: Kernel, rate: float) -> bool:
         """Whether a rate is above the peak; the peak is measured again first, as a neighbour may have lowered it."""
-        from kernels.measure import ceilings
-
-        assert self.limits is not None
-        if rate > self.limits.peak_flops:
-            again = ceilings.measure(self.threads)
-            if again.peak_flops > self.limits.peak_flops:
-                self.limits = again
-        return rate > self.limits.peak_flops
+        if kernel.spec.rounds_to != "float32":
+            return False  # other units than those the peak was measured with
+        family = kernel.spec.family
+        if rate > self.limits[family].peak_flops:
+            again = _limits(family, self.threads)
+            if again.peak_flops > self.limits[family].peak_flops:
+                self.limits[family] = again
+        return rate > self.limits[family].peak_flops
 
     def _record(self, kernel: Kernel, shape: Shape, status: str, **details: object) -> None:
         from kernels.measure.results import MatmulPoint
@@ -303,6 +319,30 @@ class Scaling:
                 **details,  # type: ignore[arg-type]
             )
         )
+
+
+def _limits(family: str, threads: int) -> Ceilings:
+    if family == "cuda":
+        from kernels.measure import gpu_ceilings
+
+        return gpu_ceilings.measure()[0]
+    from kernels.measure import ceilings
+
+    return ceilings.measure(threads)
+
+
+def _time(kernel: Kernel, a: NDArray, b: NDArray, out: NDArray, min_time: float, cold_cache: bool) -> dict[str, Any]:
+    """Samples of a kernel; those of a CUDA kernel with operands that lie on the GPU, and the copying apart."""
+    if kernel.spec.family != "cuda":
+        from kernels.measure.timing import repeat
+
+        return {"samples": repeat(lambda: kernel.matmul(a, b, out), min_time)}
+    from kernels.cuda import arrays, timing
+    from kernels.measure.machine import sm_clock
+
+    on_gpu = [arrays.to_device(x) for x in (a, b, out)]
+    samples = timing.repeat(lambda: kernel.matmul(*on_gpu), min_time, cold_cache)
+    return {"samples": samples, "sm_clock": sm_clock(), "transfer": arrays.copy_seconds(a, b)}
 
 
 def _shapes(options: argparse.Namespace) -> list[Shape]:

@@ -1,4 +1,4 @@
-"""``python -m experiments.roofline``: how near is each CPU kernel to the machine's limit, and which limit is it?
+"""``python -m experiments.roofline``: how near is each kernel to the machine's limit, and which limit is it?
 
 The roofs are measured: multiply-adds on registers, and what each level of memory delivers. A kernel is a point at its
 arithmetic intensity, FLOP per byte that must move at least (Williams, Waterman & Patterson, *Roofline*, CACM 52(4),
@@ -18,11 +18,14 @@ from kernels import cli
 from kernels.ladder import LADDER
 
 if TYPE_CHECKING:
+    from kernels.measure.bandwidth import Level
+    from kernels.measure.ceilings import Ceilings
     from kernels.measure.results import MatmulPoint, Results
 
 EXAMPLES = """\
   python -m experiments.roofline
   python -m experiments.roofline --kernel cpu-blas cpu-numba-simd --plot roofline.png
+  python -m experiments.roofline --kernel cuda-cublas cuda      on a GPU
   python -m experiments.roofline --from roofline.json --plot roofline.svg
 exit codes: 0 done, 1 a kernel was wrong or above a roof, 2 wrong usage, 3 a kernel asked for cannot run here"""
 
@@ -49,10 +52,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    p = cli.Parser(
-        "python -m experiments.roofline", "Set every CPU kernel against the machine's measured limits.", EXAMPLES
+    p = cli.Parser("python -m experiments.roofline", "Set kernels against the machine's measured limits.", EXAMPLES)
+    p.add_argument(
+        "--kernel",
+        nargs="+",
+        metavar="NAME",
+        help=f"{cli.kernel_help()} (default: all of the CPU; a GPU's kernels have other roofs and a run of their own)",
     )
-    p.add_argument("--kernel", nargs="+", metavar="NAME", help=f"{cli.kernel_help()} (default: all of the CPU)")
     sizes = " ".join(map(str, SIZES))
     p.add_argument("--sizes", nargs="+", type=cli.at_least(1), default=SIZES, metavar="N", help=f"(default: {sizes})")
     cli.add_threads(p)
@@ -69,15 +75,30 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
     cli.use_threads(options.threads)
     chosen = {kernel.name: kernel for kernel in map(cli.get_kernel, options.kernel or own)}
 
-    from kernels.measure import bandwidth, ceilings, machine, results
+    families = {kernel.spec.family for kernel in chosen.values()}
+    if len(families) > 1:
+        raise cli.CommandError("CPU and GPU have roofs of their own: name kernels of one of them")
+
+    from kernels.measure import machine, results
 
     print(f"Machine: {machine.describe().sentence()}", flush=True)
     shapes = [Shape(size, size, size) for size in options.sizes] + [Shape.parse(text) for text in NETWORK_SHAPES]
     scaling = Scaling(list(chosen.values()), shapes, options.threads)
-    scaling.limits = ceilings.measure(options.threads)
-    levels = bandwidth.measure(options.threads)
+    (family,) = families
+    limits, levels = _roofs(family, options.threads)
+    scaling.limits = {family: limits}
     scaling.run()
-    return results.new("experiments.roofline", arguments, scaling.points, scaling.limits, levels)
+    return results.new("experiments.roofline", arguments, scaling.points, scaling.limits[family], levels)
+
+
+def _roofs(family: str, threads: int) -> tuple[Ceilings, list[Level]]:
+    if family == "cuda":
+        from kernels.measure import gpu_ceilings
+
+        return gpu_ceilings.measure()
+    from kernels.measure import bandwidth, ceilings
+
+    return ceilings.measure(threads), bandwidth.measure(threads)
 
 
 def _roof(found: Results, point: MatmulPoint) -> tuple[str, float]:

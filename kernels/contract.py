@@ -2,7 +2,8 @@
 
 Correct means |C − C₆₄| ≤ γ_K·(|A|·|B|) in every component, γ_K = K·u/(1 − K·u), u = 2⁻²⁴, where C₆₄ is the product in
 float64 (Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., §3.5). The bound holds for every order of
-summation, with or without fused multiply-add, so no tolerance is tuned to a kernel.
+summation, with or without fused multiply-add, so no tolerance is tuned to a kernel. A kernel that rounds its operands
+to a shorter format adds twice that format's unit roundoff.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 __all__ = ["UNIT_ROUNDOFF", "Reference", "VerificationError", "gamma", "run"]
 
 UNIT_ROUNDOFF = 2.0**-24
+# of the formats that some kernels round their operands to first
+OPERAND_ROUNDOFF = {"float32": 0.0, "tf32": 2.0**-11, "bf16": 2.0**-8}
 _SMALLEST = 2.0**-149  # Higham's bound leaves underflow aside; each product and sum may lose this much to it
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -52,31 +55,33 @@ class Reference:
         with np.errstate(invalid="ignore", over="ignore"):
             return cls(a64 @ b64, np.abs(a64) @ np.abs(b64), gamma(k), k)
 
-    def errors(self, c: NDArray) -> NDArray[np.float64]:
+    def errors(self, c: NDArray, rounds_to: str = "float32") -> NDArray[np.float64]:
         """The error of every component in units of its bound: 1 is the bound, inf is a NaN or Inf out of place.
 
+        rounds_to: the format that a and b were rounded to first, which adds twice its unit roundoff to the bound.
         Where the float64 product is NaN or infinite, c must be the same. Where float64 is finite but a partial sum
         could overflow float32, an infinite or NaN c is right too. Raises ValueError for a c of another shape.
         """
         if c.shape != self.exact.shape:
             raise ValueError(f"expected a product of shape {self.exact.shape}, got {c.shape}")
-        bound = self.gamma * self.magnitude + self.k * _SMALLEST
+        operands = (1 + OPERAND_ROUNDOFF[rounds_to]) ** 2
+        bound = ((1 + self.gamma) * operands - 1) * self.magnitude + self.k * _SMALLEST
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             ratio = np.abs(c - self.exact) / np.where(bound == 0, _SMALLEST, bound)
             same = (c == self.exact) | (np.isnan(c) & np.isnan(self.exact))
-            may_overflow = np.isfinite(self.exact) & (self.magnitude * (1 + self.gamma) > _LARGEST)
+            may_overflow = np.isfinite(self.exact) & (self.magnitude * (1 + self.gamma) * operands > _LARGEST)
         ratio[same | (may_overflow & ~np.isfinite(c))] = 0.0
         ratio[np.isnan(ratio)] = np.inf
         return ratio
 
-    def error(self, c: NDArray) -> float:
-        """The largest of `errors(c)`; 0 for an empty product."""
-        return float(self.errors(c).max(initial=0.0))
+    def error(self, c: NDArray, rounds_to: str = "float32") -> float:
+        """The largest of `errors`; 0 for an empty product."""
+        return _largest(self.errors(c, rounds_to))
 
-    def check(self, c: NDArray, name: str) -> float:
-        """`error(c)`, or VerificationError that names the kernel and the worst c(i,j)."""
-        errors = self.errors(c)
-        error = float(errors.max(initial=0.0))
+    def check(self, c: NDArray, name: str, rounds_to: str = "float32") -> float:
+        """`error`, or VerificationError that names the kernel and the worst c(i,j)."""
+        errors = self.errors(c, rounds_to)
+        error = _largest(errors)
         if error > 1:
             i, j = np.unravel_index(int(errors.argmax()), errors.shape)
             raise VerificationError(
@@ -84,6 +89,10 @@ class Reference:
                 f"float64 gives {self.exact[i, j]}"
             )
         return error
+
+
+def _largest(errors: NDArray[np.float64]) -> float:
+    return float(errors.max()) if errors.size else 0.0
 
 
 def run(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ALIASES", "LADDER", "KernelSpec"]
+__all__ = ["ALIASES", "LADDER", "KernelSpec", "find"]
 
 
 @dataclass(frozen=True)
@@ -197,6 +197,14 @@ LADDER: tuple[KernelSpec, ...] = (
         handwritten=False,
     ),
 )
+
+
+def find(name: str) -> KernelSpec:
+    """The rung of this name. Raises KeyError."""
+    return _BY_NAME[name]
+
+
+_BY_NAME = {spec.name: spec for spec in LADDER}
 
 # First name that can run here wins: the fastest hand-written kernels, fastest first.
 _NUMBA = ("cpu-numba-simd", "cpu-numba-tiled", "cpu-numba-parallel")

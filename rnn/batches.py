@@ -7,9 +7,12 @@ without the 6,999 before it, which is what lets a run resume bit for bit.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
+from rnn.arrays import library
 from rnn.data import PIXELS, Split
 
 __all__ = ["Batches", "as_steps"]
@@ -22,17 +25,20 @@ class Batches:
     """Batches of the training images, drawn by number.
 
     size: images in a batch, at least 1. seed: of the shuffling. Data sets of 5,000 images or fewer are used whole.
+    place: takes an array to where batches are wanted. On a GPU they are gathered from images that lie there, so that of
+    each batch only 8 bytes an image cross the bus.
     """
 
-    def __init__(self, train: Split, size: int, seed: int) -> None:
+    def __init__(self, train: Split, size: int, seed: int, place: Callable[[NDArray], NDArray] = np.asarray) -> None:
         skip = VALIDATION if len(train.labels) > VALIDATION else 0
-        self._images, self._labels = train.images[skip:], train.labels[skip:]
+        self._images, self._labels = place(train.images[skip:]), place(train.labels[skip:])
+        self._place = place
         self._size, self._seed = size, seed
         self._orders: dict[int, NDArray[np.int64]] = {}
 
     def __getitem__(self, number: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Batch `number` (from 0): x (28,size,28) float32 in 0..1, labels (size,) uint8."""
-        chosen = self.indices(number)
+        chosen = self._place(self.indices(number))
         return as_steps(self._images[chosen]), self._labels[chosen]
 
     def indices(self, number: int) -> NDArray[np.int64]:
@@ -56,6 +62,6 @@ class Batches:
 
 def as_steps(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Images (N,28,28) uint8 as time steps (28,N,28) float32 in 0..1: step t is row t of every image."""
-    steps = np.empty((PIXELS, len(images), PIXELS), np.float32)
+    steps = library(images).empty((PIXELS, len(images), PIXELS), np.float32)
     np.divide(images.transpose(1, 0, 2), np.float32(255), out=steps)
     return steps

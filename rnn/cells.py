@@ -10,6 +10,7 @@ Input and hidden state stand side by side, xh_t = [x_t, h_{t-1}] (N, I+H): one p
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,8 +26,10 @@ class Cell(Protocol):
 
     gates: int
 
-    def __init__(self, steps: int, batch: int, inputs: int, hidden: int, dtype: type[np.floating]) -> None:
-        """Allocate the memory of one pass, which is used again for every batch."""
+    def __init__(
+        self, steps: int, batch: int, inputs: int, hidden: int, dtype: type[np.floating], library: ModuleType = np
+    ) -> None:
+        """Allocate the memory of one pass, which is used again for every batch: NumPy's, or CuPy's on a GPU."""
 
     def forward(self, x: NDArray, weight: NDArray, bias: NDArray, matmul: Matmul) -> NDArray:
         """The last hidden state (N,H) for x (T,N,I), weight (I+H, gates·H), bias (gates·H,)."""
@@ -51,24 +54,31 @@ class LSTM:
     gates = 4
     forget_bias = 1.0
 
-    def __init__(self, steps: int, batch: int, inputs: int, hidden: int, dtype: type[np.floating]) -> None:
+    def __init__(
+        self, steps: int, batch: int, inputs: int, hidden: int, dtype: type[np.floating], library: ModuleType = np
+    ) -> None:
+        empty, zeros = library.empty, library.zeros
         self._inputs, self._hidden = inputs, hidden
-        self._xh = np.zeros((steps, batch, inputs + hidden), dtype)
-        self._gates = np.empty((steps, batch, 4 * hidden), dtype)  # i, j, f, o after their nonlinearities
-        self._c = np.zeros((steps + 1, batch, hidden), dtype)  # c[t + 1] is c_t
-        self._tanh_c = np.empty((steps, batch, hidden), dtype)
-        self._h = np.empty((batch, hidden), dtype)
+        self._xh = zeros((steps, batch, inputs + hidden), dtype)
+        self._gates = empty((steps, batch, 4 * hidden), dtype)  # i, j, f, o after their nonlinearities
+        self._c = zeros((steps + 1, batch, hidden), dtype)  # c[t + 1] is c_t
+        self._tanh_c = empty((steps, batch, hidden), dtype)
+        self._h = empty((batch, hidden), dtype)
         # σ(z) = (1 + tanh(z/2)) / 2: with the columns of i, f, o halved, one tanh serves all four gates.
         # These hold a row for every image, as NumPy is twice as fast on whole arrays as on a repeated row.
-        self._scale = np.tile(np.repeat(np.array([0.5, 1, 0.5, 0.5], dtype), hidden), (batch, 1))
-        self._shift = np.tile(np.repeat(np.array([0.5, 0, 0.5, 0.5], dtype), hidden), (batch, 1))
-        self._forget = np.repeat(np.array([0, 0, self.forget_bias, 0], dtype), hidden)
-        self._bias = np.empty((batch, 4 * hidden), dtype)
-        self._scaled_weight = np.empty((inputs + hidden, 4 * hidden), dtype)
-        self._dc, self._dh, self._scratch = (np.empty((batch, hidden), dtype) for _ in range(3))
-        self._wide = np.empty((batch, 4 * hidden), dtype)
-        self._dz = np.empty((steps, batch, 4 * hidden), dtype)
-        self._dweight = np.empty((inputs + hidden, 4 * hidden), dtype)
+        scale, shift, forget = (
+            np.repeat(np.array(gates, dtype), hidden)
+            for gates in ([0.5, 1, 0.5, 0.5], [0.5, 0, 0.5, 0.5], [0, 0, self.forget_bias, 0])
+        )
+        self._scale = library.asarray(np.tile(scale, (batch, 1)))
+        self._shift = library.asarray(np.tile(shift, (batch, 1)))
+        self._forget = library.asarray(forget)
+        self._bias = empty((batch, 4 * hidden), dtype)
+        self._scaled_weight = empty((inputs + hidden, 4 * hidden), dtype)
+        self._dc, self._dh, self._scratch = (empty((batch, hidden), dtype) for _ in range(3))
+        self._wide = empty((batch, 4 * hidden), dtype)
+        self._dz = empty((steps, batch, 4 * hidden), dtype)
+        self._dweight = empty((inputs + hidden, 4 * hidden), dtype)
 
     def forward(self, x: NDArray, weight: NDArray, bias: NDArray, matmul: Matmul) -> NDArray:
         steps, inputs, hidden = len(self._xh), self._inputs, self._hidden
@@ -93,7 +103,7 @@ class LSTM:
 
     def backward(self, dh: NDArray, weight: NDArray, matmul: Matmul) -> tuple[NDArray, NDArray]:
         steps, hidden = len(self._xh), self._hidden
-        recurrent = np.ascontiguousarray(weight[self._inputs :].T)  # used T times, so turned round once
+        recurrent = weight[self._inputs :].T.copy()  # used T times, so turned round once
         self._dh[:] = dh
         dh, dc, scratch = self._dh, self._dc, self._scratch
         dc[:] = 0
@@ -137,13 +147,15 @@ class Elman:
 
     gates = 1
 
-    def __init__(self, steps: int, batch: int, inputs: int, hidden: int, dtype: type[np.floating]) -> None:
+    def __init__(
+        self, steps: int, batch: int, inputs: int, hidden: int, dtype: type[np.floating], library: ModuleType = np
+    ) -> None:
         self._inputs = inputs
-        self._xh = np.zeros((steps, batch, inputs + hidden), dtype)
-        self._h = np.empty((steps, batch, hidden), dtype)
-        self._dh, self._scratch = (np.empty((batch, hidden), dtype) for _ in range(2))
-        self._dz = np.empty((steps, batch, hidden), dtype)
-        self._dweight = np.empty((inputs + hidden, hidden), dtype)
+        self._xh = library.zeros((steps, batch, inputs + hidden), dtype)
+        self._h = library.empty((steps, batch, hidden), dtype)
+        self._dh, self._scratch = (library.empty((batch, hidden), dtype) for _ in range(2))
+        self._dz = library.empty((steps, batch, hidden), dtype)
+        self._dweight = library.empty((inputs + hidden, hidden), dtype)
 
     def forward(self, x: NDArray, weight: NDArray, bias: NDArray, matmul: Matmul) -> NDArray:
         steps, inputs = len(self._xh), self._inputs
@@ -158,7 +170,7 @@ class Elman:
         return self._h[-1]
 
     def backward(self, dh: NDArray, weight: NDArray, matmul: Matmul) -> tuple[NDArray, NDArray]:
-        recurrent = np.ascontiguousarray(weight[self._inputs :].T)
+        recurrent = weight[self._inputs :].T.copy()
         self._dh[:] = dh
         for t in reversed(range(len(self._xh))):
             # tanh' = 1 − tanh²

@@ -32,6 +32,10 @@ def choose(asked: str, kernel: Kernel, settings: Settings) -> str:
 
 def create(name: str, kernel: Kernel, settings: Settings) -> Stepwise:
     """The engine, with the settings' initial weights."""
+    if name == "stepwise" and kernel.spec.family == "cuda":
+        from rnn.stepwise_cuda import StepwiseCUDA
+
+        return StepwiseCUDA(settings, kernel.matmul)
     if name == "stepwise":
         return Stepwise(settings, kernel.matmul)
     module, engine = _FUSED[kernel.name]

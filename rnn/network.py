@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rnn.arrays import library
 from rnn.cells import CELLS, LSTM, Elman, Matmul
 from rnn.data import CLASSES, PIXELS
 
@@ -38,7 +40,8 @@ def initial_weights(cell: str, hidden: int, seed: int) -> Weights:
 class Network:
     """The network's mathematics around a cell; every matrix product goes through `matmul`.
 
-    The weights belong to the caller. Runs in the dtype of the weights it is given.
+    The weights belong to the caller. Runs in the dtype of the weights it is given, and where they lie: CuPy arrays stay
+    on the GPU, and so does everything computed from them.
     """
 
     cell: str
@@ -50,9 +53,10 @@ class Network:
         h = self._cell(weights, x).forward(x, weights["cell_weight"], weights["cell_bias"], self.matmul)
         return self._output(weights, h)
 
-    def loss_and_gradients(self, weights: Mapping[str, NDArray], x: NDArray, labels: NDArray) -> tuple[float, Weights]:
+    def loss_and_gradients(self, weights: Mapping[str, NDArray], x: NDArray, labels: NDArray) -> tuple[Any, Weights]:
         """Mean cross-entropy of images x (T,N,28) with labels (N,), and its gradient by every weight.
 
+        The loss is a NumPy float64, or on a GPU an array of one number: to read it is to wait for the GPU.
         The gradients are valid until the next call.
         """
         cell = self._cell(weights, x)
@@ -70,7 +74,7 @@ class Network:
         }
 
     def _output(self, weights: Mapping[str, NDArray], h: NDArray) -> NDArray:
-        logits = np.empty((len(h), len(weights["output_bias"])), h.dtype)
+        logits = library(h).empty((len(h), len(weights["output_bias"])), h.dtype)
         self.matmul(h, weights["output_weight"], logits)
         logits += weights["output_bias"]
         return logits
@@ -81,17 +85,17 @@ class Network:
         hidden = len(weights["output_weight"])
         key = (steps, batch, inputs, hidden, dtype)
         if key not in self._cells:
-            self._cells[key] = CELLS[self.cell](steps, batch, inputs, hidden, dtype)
+            self._cells[key] = CELLS[self.cell](steps, batch, inputs, hidden, dtype, library(x))
         return self._cells[key]
 
 
-def softmax_cross_entropy(logits: NDArray, labels: NDArray) -> tuple[float, NDArray]:
+def softmax_cross_entropy(logits: NDArray, labels: NDArray) -> tuple[Any, NDArray]:
     """Mean of −log softmax(logits)[label] and its gradient (N,10): (softmax − one-hot) / N."""
     shifted = logits - logits.max(1, keepdims=True)  # the largest exponent is 0: nothing overflows
     exponentials = np.exp(shifted)
     sums = exponentials.sum(1, keepdims=True)
-    rows = np.arange(len(labels))
-    loss = float((np.log(sums[:, 0]) - shifted[rows, labels]).mean(dtype=np.float64))
+    rows = library(logits).arange(len(labels))
+    loss = (np.log(sums[:, 0]) - shifted[rows, labels]).mean(dtype=np.float64)
     gradient = exponentials / sums
     gradient[rows, labels] -= 1
     gradient /= gradient.dtype.type(len(labels))

@@ -38,7 +38,6 @@ class Run:
             self.data = load(options.data)
         except DataError as error:
             raise cli.CommandError(str(error)) from error
-        self.batches = Batches(self.data.train, self.settings.batch_size, self.settings.seed)
         try:
             self.engine_name = engines.choose(
                 options.engine or (saved.header.engine if saved else "auto"), self.kernel, self.settings
@@ -46,6 +45,7 @@ class Run:
         except engines.UnsupportedEngine as error:
             raise cli.CommandError(str(error)) from error
         self.engine = engines.create(self.engine_name, self.kernel, self.settings)
+        self.batches = Batches(self.data.train, self.settings.batch_size, self.settings.seed, self.engine.place)
         self.step, self.first_step = 0, 1
         self.transcript: list[results.TranscriptLine] = []
         if saved:
@@ -54,8 +54,8 @@ class Run:
     def go(self) -> None:
         """Train, test, report."""
         self._announce()
-        if "numba" in self.kernel.spec.requires:
-            # held back: Numba turns a Ctrl-C in its midst into an error of its own
+        if self.kernel.spec.requires:
+            # held back: a compiler turns a Ctrl-C in its midst into an error of its own
             with _interrupt_flag() as interrupted:
                 start_up = timing.first_call(self._compile)
             if interrupted:
@@ -99,10 +99,12 @@ class Run:
             raise cli.CommandError(
                 f"{self.options.checkpoint} is at step {saved.header.step}, beyond --steps {self.options.steps}"
             )
+        arrays = self.engine.arrays
         try:
-            saved.restore(self.engine.arrays, self.options.checkpoint)
+            saved.restore(arrays, self.options.checkpoint)
         except checkpoint.CheckpointError as error:
             raise cli.CommandError(str(error)) from error
+        self.engine.restore(arrays)
         self.step, self.transcript = saved.header.step, list(saved.header.transcript)
         self.first_step = self.step + 1
         now, then = (self.kernel.name, self.engine_name), (saved.header.kernel, saved.header.engine)

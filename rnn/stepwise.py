@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,15 +18,24 @@ __all__ = ["Stepwise"]
 class Stepwise:
     """Weights, optimizer and network of one run."""
 
+    # takes an array to where this engine computes
+    place: Callable[[NDArray], NDArray] = staticmethod(np.asarray)
+
     def __init__(self, settings: Settings, matmul: Matmul) -> None:
-        self.weights: Weights = initial_weights(settings.cell, settings.hidden, settings.seed)
+        weights = initial_weights(settings.cell, settings.hidden, settings.seed)
+        self.weights: Weights = {name: self.place(weight) for name, weight in weights.items()}
         self._optimizer = OPTIMIZERS[settings.optimizer](settings.learning_rate, self.weights)
         self._network = Network(settings.cell, matmul)
 
     @property
     def arrays(self) -> dict[str, NDArray]:
-        """Everything a checkpoint must keep, by name; changing an array changes the engine."""
+        """Everything a checkpoint must keep, by name, in the host's memory."""
         return self.weights | self._optimizer.state
+
+    def restore(self, arrays: Mapping[str, NDArray]) -> None:
+        """Take over `arrays` of the same names and shapes."""
+        for name, array in (self.weights | self._optimizer.state).items():
+            array[...] = arrays[name]
 
     def train(self, x: NDArray, labels: NDArray) -> float:
         """One step on a batch x (28,N,28), labels (N,); returns the loss before the update."""
@@ -40,7 +51,7 @@ class Stepwise:
         """Loss and accuracy on a batch, with the weights as they are."""
         logits = self._network.logits(self.weights, x)
         loss, _ = softmax_cross_entropy(logits, labels)
-        return loss, float((logits.argmax(1) == labels).mean(dtype=np.float32))
+        return float(loss), float((logits.argmax(1) == labels).mean(dtype=np.float32))
 
     def predict(self, x: NDArray) -> NDArray[np.int64]:
         """The digit (N,) recognised in each image of x (28,N,28)."""

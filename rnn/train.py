@@ -11,6 +11,7 @@ from rnn.settings import Settings
 
 EXAMPLES = """\
   python -m rnn.train                                      the published run: 10,000 steps
+  python -m rnn.train --kernel cuda                        the same on a GPU
   python -m rnn.train --optimizer adam --steps 4000        reaches 97%
   python -m rnn.train --kernel cpu-python --steps 1 --batch-size 8 --hidden 16
   python -m rnn.train --checkpoint run.npz --checkpoint-every 500

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kernels.cuda.tiles import OneEach, Pipelined, Register, Square, Tensor, Tile, Vector, WarpTile
-from kernels.ladder import LADDER
+from kernels.ladder import find
 
 __all__ = ["PROGRAMS", "Program"]
 
@@ -30,7 +30,7 @@ class Program:
     @property
     def architecture(self) -> int:
         """The least compute capability, 61 for 6.1."""
-        return next(spec.architecture for spec in LADDER if spec.name == self.name)
+        return find(self.name).architecture
 
     @property
     def source(self) -> Path:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kernels.ladder import KernelSpec
 
-__all__ = ["capability", "why_not"]
+__all__ = ["capability", "extra", "why_not"]
 
 _CUPY = ("cupy-cuda12x", "cupy-cuda13x")
 
@@ -68,3 +68,24 @@ def _is_installed(package: str) -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
+
+
+def extra() -> str | None:
+    """The extra that fits this machine's driver, cuda12 or cuda13; None without a GPU.
+
+    CUDA 13 serves Turing (7.5) and newer; older chips, and older drivers, need CUDA 12.
+    """
+    import pynvml
+
+    from kernels.measure.machine import why_no_gpu
+
+    if why_no_gpu():
+        return None
+    major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(pynvml.nvmlDeviceGetHandleByIndex(0))
+    new = pynvml.nvmlSystemGetCudaDriverVersion_v2() >= 13_000 and (major, minor) >= (7, 5)
+    return "cuda13" if new else "cuda12"
+
+
+if __name__ == "__main__":
+    # what `make gpu` asks
+    print(extra() or "")

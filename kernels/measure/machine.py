@@ -11,7 +11,7 @@ import msgspec
 
 from kernels.threads import cores
 
-__all__ = ["GPU", "Machine", "describe", "software", "why_no_gpu"]
+__all__ = ["GPU", "Machine", "describe", "sm_clock", "software", "why_no_gpu"]
 
 _SOFTWARE = (
     "numpy",
@@ -91,6 +91,17 @@ def why_no_gpu() -> str | None:
     except pynvml.NVMLError as error:
         return f"the NVIDIA driver does not answer ({error})"
     return None
+
+
+def sm_clock() -> int | None:
+    """The clock of the first GPU's multiprocessors at this moment, in MHz; None where the driver does not tell."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        return int(pynvml.nvmlDeviceGetClockInfo(pynvml.nvmlDeviceGetHandleByIndex(0), pynvml.NVML_CLOCK_SM))
+    except pynvml.NVMLError:
+        return None
 
 
 def _gpus() -> list[GPU]:

@@ -60,6 +60,8 @@ class MatmulPoint(msgspec.Struct, frozen=True, tag="matmul"):
     status skipped or failed: `reason` says why, and there are no samples. error: worst c(i,j) in units of the bound.
     first_call: seconds of this kernel's very first call in the process, which compiles or loads compiled code.
     layout: n for an operand in C order, t for a transposed view, a's first.
+    transfer: seconds to copy a and b to the GPU and c back, which the samples of a CUDA kernel do not contain.
+    sm_clock: of the GPU's multiprocessors in MHz, when the samples had been taken.
     """
 
     kernel: str
@@ -73,6 +75,8 @@ class MatmulPoint(msgspec.Struct, frozen=True, tag="matmul"):
     first_call: float | None = None
     error: float | None = None
     layout: Literal["nn", "nt", "tn", "tt"] = "nn"
+    transfer: list[float] = []
+    sm_clock: int | None = None
 
     @property
     def shape(self) -> str:
@@ -186,10 +190,16 @@ class Results(msgspec.Struct, frozen=True):
     ceilings: Ceilings | None
     points: list[Point]
     levels: list[Level] = []
+    gpu_ceilings: Ceilings | None = None
 
 
 def new(
-    module: str, arguments: list[str], points: Sequence[Point], ceilings: Ceilings | None, levels: Sequence[Level] = ()
+    module: str,
+    arguments: list[str],
+    points: Sequence[Point],
+    ceilings: Ceilings | None,
+    levels: Sequence[Level] = (),
+    gpu_ceilings: Ceilings | None = None,
 ) -> Results:
     """Results of this process, on this machine, from this source."""
     return Results(
@@ -202,6 +212,7 @@ def new(
         ceilings=ceilings,
         points=list(points),
         levels=list(levels),
+        gpu_ceilings=gpu_ceilings,
     )
 
 

@@ -1,0 +1,101 @@
+"""``python -m experiments.gpu``: prove on a GPU all that has to be proved on one: tests, sanitizer, tuning, benchmarks.
+
+`make gpu` installs what is needed and runs this. The result files land in experiments/results, named after the GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import kernels
+from kernels import cli
+from kernels.ladder import LADDER
+
+EXAMPLES = """\
+  make gpu
+  python -m experiments.gpu --skip sanitizer tune
+exit codes: 0 all done, 1 a step failed, 2 wrong usage, 3 no GPU"""
+
+RESULTS = Path(__file__).parent / "results"
+STEPS = ("tests", "sanitizer", "tune", "race", "scaling", "roofline", "training")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = _parser().parse_args(arguments)
+    with cli.errors_as_lines():
+        own = [spec.name for spec in LADDER if spec.family == "cuda"]
+        able = [name for name in own if kernels.unavailable(name) is None]
+        if not able:
+            raise cli.CommandError(f"nothing to prove on a GPU here: {kernels.unavailable(own[-1])}", cli.ABSENT)
+        for name in own:
+            if reason := kernels.unavailable(name):
+                print(f"left out: {name}: {reason}")
+        commands = _commands(able)
+        failed = []
+        for step in STEPS:
+            if step in options.skip:
+                print(f"{step}: skipped")
+            elif (reason := _run(step, commands[step])) is not None:
+                failed.append(f"{step}: {reason}")
+        if failed:
+            raise cli.CommandError("; ".join(failed), cli.CHECK_FAILED)
+
+
+def _parser() -> argparse.ArgumentParser:
+    p = cli.Parser("python -m experiments.gpu", "Run everything that only a GPU can prove.", EXAMPLES)
+    p.add_argument("--skip", nargs="+", choices=STEPS, default=[], metavar="STEP", help=f"of {', '.join(STEPS)}")
+    return p
+
+
+def _commands(able: list[str]) -> dict[str, list[list[str]]]:
+    """The commands of each step."""
+    from kernels.measure.machine import describe
+
+    python, sizes = [sys.executable, "-m"], [str(2**power) for power in range(7, 14)]
+    chip = re.sub(r"[^a-z0-9]+", "-", describe().gpus[0].name.lower().removeprefix("nvidia")).strip("-")
+
+    def into(experiment: str) -> list[str]:
+        return ["--results", str(RESULTS / f"{experiment}_{chip}.json")]
+
+    def check(tool: str) -> list[str]:
+        verify = [*python, "experiments.matmul_scaling", "--kernel", *able, "--verify-only"]
+        return ["compute-sanitizer", "--tool", tool, "--error-exitcode", "1", *verify, "--shapes", "131x67x261"]
+
+    return {
+        "tests": [[*python, "pytest", "-m", "gpu"]],
+        "sanitizer": [check(tool) for tool in ("memcheck", "racecheck", "synccheck")],
+        "tune": [[*python, "kernels.tune"]],
+        "race": [[*python, "experiments.gpu_race", *into("gpu_race")]],
+        "scaling": [
+            [*python, "experiments.matmul_scaling", "--kernel", *able, *into("matmul_scaling"), "--sizes", *sizes]
+        ],
+        "roofline": [
+            [*python, "experiments.roofline", "--kernel", *able, *into("roofline"), "--sizes", "256", "1024", "4096"]
+        ],
+        "training": [[*python, "rnn.train", "--kernel", "cuda", *into("training")]],
+    }
+
+
+def _run(step: str, commands: list[list[str]]) -> str | None:
+    """Run a step's commands; what went wrong, or None."""
+    for command in commands:
+        if shutil.which(command[0]) is None:
+            print(f"{step}: {command[0]} is not installed, left out")
+            return None
+        print(f"{step}: {' '.join(command)}", flush=True)
+        begin = time.perf_counter()
+        code = subprocess.run(command, check=False).returncode
+        if code:
+            return f"exit code {code} from {' '.join(command)}"
+        print(f"{step}: done in {time.perf_counter() - begin:.0f} s", flush=True)
+    return None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""``python -m kernels.tune``: find the fastest tile sizes of the CUDA C kernels on this GPU, and remember them.
+
+A candidate is verified before it is timed, at a ragged shape and at the shape in question. The choices are kept for
+each GPU by name, in a file of the user's cache; `cuda-cupy-*` kernels read it from then on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+from typing import TYPE_CHECKING
+
+import kernels
+from kernels import cli, progress
+from kernels.ladder import find
+
+if TYPE_CHECKING:
+    from kernels.cuda.programs import Program
+    from kernels.cuda.sizes import Tuned
+    from kernels.cuda.tiles import Tile
+
+EXAMPLES = """\
+  python -m kernels.tune                                    all that have sizes to choose from
+  python -m kernels.tune --kernel cuda-cupy-warptile
+exit codes: 0 done, 1 a candidate was wrong, 2 wrong usage, 3 no GPU"""
+
+# C of the network's product, a small one, and large ones of both kinds
+SHAPES = ((128, 156, 512), (512, 512, 512), (1024, 1024, 1024), (4096, 4096, 4096), (4095, 4095, 4095))
+_RAGGED = (131, 67, 261)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = _parser().parse_args(arguments)
+    with cli.errors_as_lines():
+        chosen = [cli.get_kernel(name) for name in options.kernel or _tunable()]
+        from kernels.cuda.programs import PROGRAMS
+        from kernels.cuda.sizes import tuned_file, write_tuned
+
+        for kernel in chosen:
+            if kernel.name not in PROGRAMS:
+                raise cli.CommandError(f"{kernel.name} has no sizes to choose from; {', '.join(_tunable())} have")
+        choices = [choice for kernel in chosen for choice in _tune(PROGRAMS[kernel.name])]
+        try:
+            write_tuned(choices)
+        except OSError as error:
+            raise cli.CommandError(f"cannot write {tuned_file()}: {error.strerror}", cli.CHECK_FAILED) from error
+        print(f"wrote {tuned_file()}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    p = cli.Parser("python -m kernels.tune", "Find the fastest tile sizes of CUDA C kernels on this GPU.", EXAMPLES)
+    p.add_argument("--kernel", nargs="+", metavar="NAME", help=f"(default: {' '.join(_tunable())})")
+    return p
+
+
+def _tunable() -> list[str]:
+    from kernels.cuda.programs import PROGRAMS
+
+    return [program.name for program in PROGRAMS.values() if len(program.tiles) > 1]
+
+
+def _tune(program: Program) -> list[Tuned]:
+    import cupy
+
+    from kernels.cuda.launch import gpu
+    from kernels.cuda.sizes import Tuned
+
+    chip = gpu(cupy.cuda.Device().id)
+    fitting = [tile for tile in program.tiles if tile.shared_bytes <= chip.shared_bytes]
+    print(f"{program.name} on {chip.name}: {len(fitting)} candidates")
+    choices = []
+    with progress.named(len(SHAPES)) as advance:
+        for shape in SHAPES:
+            advance(f"{program.name} {'x'.join(map(str, shape))}")
+            tile, rate = _fastest(program, fitting, *shape)
+            print(f"  {'x'.join(map(str, shape)):16} {rate / 1e12:6.1f} TFLOP/s  {tile}", flush=True)
+            choices.append(Tuned(chip.name, program.name, *shape, tile=tile.defines()))
+    return choices
+
+
+def _fastest(program: Program, tiles: list[Tile], m: int, k: int, n: int) -> tuple[Tile, float]:
+    """The tile with the highest rate at (m,k)·(k,n), and that rate in FLOP/s."""
+    import numpy as np
+
+    from kernels.cuda import timing
+    from kernels.cuda.arrays import to_device
+    from kernels.cuda.launch import CudaC
+
+    random = np.random.default_rng(m * k * n)
+    a, b = (to_device(random.standard_normal(shape, np.float32)) for shape in ((m, k), (k, n)))
+    out = to_device(np.full((m, n), np.nan, np.float32))
+    rates = {}
+    for tile in tiles:
+        product = CudaC(program, tile)
+        _verify(program, product)
+        samples = timing.repeat(functools.partial(product, a, b, out), 0.1)
+        rates[tile] = 2 * m * n * k / float(np.median(samples))
+    best = max(rates, key=lambda tile: rates[tile])
+    return best, rates[best]
+
+
+def _verify(program: Program, product: object) -> None:
+    import numpy as np
+
+    from kernels.contract import Reference, VerificationError
+
+    m, k, n = _RAGGED
+    random = np.random.default_rng(0)
+    a, b = random.standard_normal((m, k), np.float32), random.standard_normal((k, n), np.float32)
+    spec = find(program.name)
+    kernel = kernels.Kernel(spec, product)  # type: ignore[arg-type]
+    out = np.full((m, n), np.nan, np.float32)
+    try:
+        Reference.of(a, b).check(kernel.matmul(a, b, out), program.name, spec.rounds_to)
+    except VerificationError as error:
+        raise cli.CommandError(str(error), cli.CHECK_FAILED) from error
+
+
+if __name__ == "__main__":
+    main()
