@@ -108,8 +108,9 @@ def compile_source(source: Path, target: str, options: tuple[str, ...] = ()) -> 
 
 def compile_numba(kernel: Any, architecture: int, a: str = "C", b: str = "C") -> Compiled:
     """Any Numba CUDA kernel (a, b, c) of 2-D float32 arrays as machine code. Raises CompileError."""
-    # numba-cuda takes a libnvvm that is loaded already: that of CUDA 13 knows no Pascal
-    ctypes.CDLL(str(_require("nvvm")))
+    # numba-cuda takes libraries that are loaded already; its own may be CUDA 13's, which know no Pascal
+    for tool in ("nvrtc", "nvvm"):
+        ctypes.CDLL(str(_require(tool)))
     from numba import cuda, float32, types
     from numba.core.errors import NumbaError
 
@@ -119,7 +120,7 @@ def compile_numba(kernel: Any, architecture: int, a: str = "C", b: str = "C") ->
         ptx, _ = cuda.compile_ptx(
             kernel.py_func, arrays, cc=divmod(architecture, 10), fastmath=bool(asked.get("fastmath"))
         )
-    except NumbaError as error:
+    except (NumbaError, RuntimeError) as error:
         raise CompileError(f"{kernel.py_func.__module__} does not compile:\n{error}") from error
     limit = asked.get("max_registers")
     return _assemble(ptx, f"sm_{architecture}", (f"--maxrregcount={limit}",) if limit else ())
