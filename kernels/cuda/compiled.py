@@ -10,7 +10,7 @@ __all__ = ["Compiled"]
 _FRAME = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 _USED = re.compile(r"Used (\d+) registers(.*)")
 _STATIC_SHARED = re.compile(r"(\d+) bytes smem")
-_WARNING = re.compile(r"\bwarning\b|Potential Performance Loss", re.IGNORECASE)
+_WARNING = re.compile(r"\bwarning ?[#:]|Potential Performance Loss", re.IGNORECASE)
 # said of Pascal by every CUDA 12.9, and it is why the gate stays with CUDA 12
 _KNOWN_WARNING = "Architectures prior to"
 

@@ -40,8 +40,7 @@ def occupancy(registers: int, threads: int, shared_bytes: int, architecture: int
     chip = ARCHITECTURES[architecture]
     warps = -(-threads // chip.warp)
     per_warp = _round_up(registers * chip.warp, chip.register_unit)
-    # a launch is checked as if its warps were dealt to all partitions evenly
-    fits = registers <= chip.registers_per_thread and per_warp * _round_up(warps, chip.partitions) <= chip.registers
+    # a warp lives in one partition, and what is left of that one is of no use to another
     resident = chip.registers // chip.partitions // per_warp * chip.partitions if registers else chip.warps
 
     shared = _round_up(shared_bytes + chip.shared_reserved, chip.shared_unit)
@@ -49,7 +48,7 @@ def occupancy(registers: int, threads: int, shared_bytes: int, architecture: int
     limits = {
         "threads": chip.warps // warps if threads <= chip.threads_per_block else 0,
         "blocks": chip.blocks,
-        "registers": resident // warps if fits else 0,
+        "registers": resident // warps if registers <= chip.registers_per_thread else 0,
         "shared memory": by_shared if shared_bytes <= chip.shared_per_block else 0,
     }
     limited_by = min(limits, key=limits.__getitem__)
