@@ -49,14 +49,15 @@ def main() -> None:
 
 def _print_ladder() -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from kernels.cuda.offline import why_no_compiler
     from kernels.measure.machine import describe
 
     console = Console()
     console.print(describe().sentence(), highlight=False)
-    table = Table("kernel", "what happens at the same time", "what holds it back, and what lifts it", "here")
+    name = Column("kernel", no_wrap=True)
+    table = Table(name, "what happens at the same time", "what holds it back, and what lifts it", "here")
     for spec in LADDER:
         reason = available()[spec.name]
         here = "[green]available[/]" if reason is None else f"[yellow]no: {reason}[/]"

@@ -237,6 +237,20 @@ ptxas info    : Used 40 registers, used 1 barriers, 392 bytes cmem[0]"""
     assert (compiled.spill_bytes, compiled.local_bytes, compiled.static_shared) == (24, 56, 0)
 
 
+def test_of_several_kernels_matmul_is_measured_and_no_one_may_spill() -> None:
+    log = """ptxas info    : Compiling entry function 'round_operand' for 'sm_90a'
+    8 bytes stack frame, 4 bytes spill stores, 4 bytes spill loads
+ptxas info    : Used 20 registers, used 1 barriers, 512 bytes smem
+ptxas info    : Compiling entry function 'matmul' for 'sm_90a'
+    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 168 registers, used 1 barriers, 64 bytes smem
+ptxas info    : Compiling entry function 'last' for 'sm_90a'
+ptxas info    : Used 10 registers, used 0 barriers"""
+    compiled = Compiled.read("sm_90a", log, b"")
+    assert (compiled.registers, compiled.static_shared) == (168, 64)
+    assert (compiled.spill_bytes, compiled.local_bytes) == (8, 8)
+
+
 def test_serialised_tensor_instructions_fail() -> None:
     warning = "ptxas info : (C7510) Potential Performance Loss: wgmma.mma_async instructions are serialized"
     compiled = Compiled.read("sm_90a", f"{warning}\nUsed 90 registers", b"")
@@ -244,7 +258,7 @@ def test_serialised_tensor_instructions_fail() -> None:
 
 
 def test_a_log_without_figures_is_refused() -> None:
-    with pytest.raises(ValueError, match="0 kernels instead of one"):
+    with pytest.raises(ValueError, match="no figures in what the compiler said"):
         Compiled.read("sm_80", "", b"")
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 __all__ = ["Compiled"]
 
 _FRAME = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
-_USED = re.compile(r"Used (\d+) registers(.*)")
-_STATIC_SHARED = re.compile(r"(\d+) bytes smem")
+_KERNEL = re.compile(r"Compiling entry function '(\w+)'")
+_USED = re.compile(r"Used (\d+) registers(?:.*?(\d+) bytes smem)?")
 _WARNING = re.compile(r"\bwarning ?[#:]|Potential Performance Loss", re.IGNORECASE)
 # said of Pascal by every CUDA 12.9, and it is why the gate stays with CUDA 12
 _KNOWN_WARNING = "Architectures prior to"
@@ -34,20 +34,23 @@ class Compiled:
 
     @classmethod
     def read(cls, target: str, log: str, cubin: bytes) -> Compiled:
-        """From what ``ptxas -v`` printed for one kernel. Raises ValueError where that holds no figures."""
-        used = _USED.findall(log)
-        if len(used) != 1:
-            raise ValueError(f"{len(used)} kernels instead of one in what the compiler said:\n{log}")
-        ((registers, rest),) = used
+        """From what ``ptxas -v`` printed; of several kernels, the registers and shared memory are those of `matmul`.
+
+        Raises ValueError where there are no figures.
+        """
+        _, *parts = _KERNEL.split(log)
+        kernels = dict(zip(parts[::2], parts[1::2], strict=True))
+        used = _USED.search(kernels["matmul"] if len(kernels) > 1 else log)
+        if used is None:
+            raise ValueError(f"no figures in what the compiler said:\n{log}")
         # a function that was not inlined has a line of its own
         frames = [tuple(map(int, found)) for found in _FRAME.findall(log)]
-        shared = _STATIC_SHARED.search(rest)
         return cls(
             target=target,
-            registers=int(registers),
+            registers=int(used[1]),
             spill_bytes=sum(stores + loads for _, stores, loads in frames),
             local_bytes=sum(stack for stack, _, _ in frames),
-            static_shared=int(shared[1]) if shared else 0,
+            static_shared=int(used[2] or 0),
             warnings=tuple(
                 line.strip() for line in log.splitlines() if _WARNING.search(line) and _KNOWN_WARNING not in line
             ),

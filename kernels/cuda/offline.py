@@ -25,7 +25,7 @@ from kernels.cuda.compiled import Compiled
 from kernels.cuda.nvrtc import compile_c
 from kernels.cuda.occupancy import Occupancy, occupancy
 from kernels.cuda.programs import PROGRAMS
-from kernels.ladder import LADDER, KernelSpec
+from kernels.ladder import LADDER, find
 
 if TYPE_CHECKING:
     from kernels.cuda.tiles import Tile
@@ -154,7 +154,7 @@ class Row:
 
 def jobs(kernels: Iterable[str] | None = None, architectures: Sequence[int] = ARCHITECTURES) -> list[tuple[str, int]]:
     """What `gate` compiles: kernels (all of `names` by default) with the architectures that can run them."""
-    specs = [_spec(name) for name in (names() if kernels is None else kernels)]
+    specs = [find(name) for name in (names() if kernels is None else kernels)]
     return [(spec.name, number) for spec in specs for number in architectures if number >= spec.architecture]
 
 
@@ -202,9 +202,5 @@ def problems(name: str, compiled: Compiled, budget: int, resident: Occupancy) ->
     return tuple(f"{name} on {compiled.target}: {line}" for line in (*lines, *compiled.warnings))
 
 
-def _spec(name: str) -> KernelSpec:
-    return next(spec for spec in LADDER if spec.name == name)
-
-
 def _module(name: str) -> Any:
-    return importlib.import_module(_spec(name).module)
+    return importlib.import_module(find(name).module)
