@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from kernels import available
 from kernels.cli import ABSENT, CHECK_FAILED, CommandError, Parser, errors_as_lines
 from kernels.cuda.architectures import ARCHITECTURES
-from kernels.ladder import ALIASES, LADDER
+from kernels.ladder import ALIASES, LADDER, find
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -93,9 +93,9 @@ def _print_compiled(architectures: list[int]) -> None:
     _print_table(console, rows, architectures)
     problems = [problem for row in rows for problem in row.problems]
     for problem in problems:
-        console.print(f"over budget: {problem}", style="red", markup=False, highlight=False)
+        console.print(f"fault: {problem}", style="red", markup=False, highlight=False)
     if problems:
-        raise CommandError(f"{len(problems)} CUDA kernels have left their budget", CHECK_FAILED)
+        raise CommandError(f"{len(problems)} faults in the CUDA kernels", CHECK_FAILED)
 
 
 def _print_table(console: Console, rows: list[Row], architectures: list[int]) -> None:
@@ -105,7 +105,7 @@ def _print_table(console: Console, rows: list[Row], architectures: list[int]) ->
     chips = (f"sm_{number} {ARCHITECTURES[number].name}" for number in architectures)
     table = Table(Column("kernel", no_wrap=True), *chips)
     for name in dict.fromkeys(row.name for row in rows):
-        table.add_row(name, *(_cell(cells.get((name, number))) for number in architectures), end_section=True)
+        table.add_row(name, *(_cell(cells.get((name, number)), name) for number in architectures), end_section=True)
     console.print(table)
     console.print(
         "registers of a thread · shared memory of a block · occupancy, the share of an SM's warps that are resident, "
@@ -114,9 +114,9 @@ def _print_table(console: Console, rows: list[Row], architectures: list[int]) ->
     )
 
 
-def _cell(row: Row | None) -> str:
+def _cell(row: Row | None, name: str) -> str:
     if row is None:
-        return "needs a newer chip"
+        return f"needs sm_{find(name).architecture}"
     shared = f"{row.shared_bytes / 1024:.1f} KiB" if row.shared_bytes else "none"
     text = f"{row.compiled.registers} · {shared}\n{row.occupancy.share:.0%} {row.occupancy.limited_by}"
     return f"[red]{text}[/]" if row.problems else text
