@@ -17,8 +17,8 @@ from tests.mutants import barriers, replacing, with_constants, with_statement, w
 NAMES = ["naive", "coalesced", "shared", "register"]
 MODULES = {name: importlib.import_module(f"kernels.cuda.numba_{name}") for name in NAMES}
 # a tile of C of 32 x 32, 2 x 2 numbers for each thread: the same code, in a tenth of the time
-SMALL = {"BLOCK": 32, "PITCH": 36, "EACH": 2, "FETCHED": 1}
-TILES = {"naive": (32, 1, 8), "coalesced": (8, 1, 32), "shared": (32, 32, 32), "register": (32, 8, 32)}
+SMALL = {"BLOCK": 32, "PITCH": 34, "EACH": 2, "FETCHED": 2}
+TILES = {"naive": (32, 1, 8), "coalesced": (8, 1, 32), "shared": (32, 32, 32), "register": (32, 16, 32)}
 
 
 class Case:
@@ -151,21 +151,21 @@ def test_shared_reads_global_memory_once_per_tile() -> None:
 
 
 def test_register_reads_sixteen_numbers_for_64_multiplications() -> None:
-    m, k, n = 128, 8, 128
+    m, k, n = 128, 16, 128
     case = Case("register", full=True)
     recording = _check(case, *_operands(m, k, n))
     multiplications = m * n * k
     assert recording.counts.threads["shared", "read"].sum() == multiplications * 16 / 64
     assert recording.counts.per_result("global", "read") == 2 * k / MODULES["register"].BLOCK
-    assert recording.shared_bytes == 4 * 8 * (132 + 128)
+    assert recording.shared_bytes == 4 * 16 * (130 + 128)
     assert all(count.most_units == 1 for count in recording.counts.instructions if count.array.space == "shared")
     assert _sectors(recording) == {("a", "read"): 4, ("b", "read"): 4, ("c", "write"): 4}
 
 
-def test_padding_of_register_avoids_four_banks_of_eight_words() -> None:
+def test_padding_of_register_avoids_two_banks_of_sixteen_words() -> None:
     unpadded = with_constants(MODULES["register"].kernel, PITCH=128)
     recording = record(unpadded, (1, 1), (16, 16), *_operands(1, 1, 1))
-    assert [count.conflicts for count in recording.counts.of(array="a_tile", kind="write")] == [8]
+    assert [count.conflicts for count in recording.counts.of(array="a_tile", kind="write")] == [16]
     assert [count.conflicts for count in recording.counts.of(array="a_tile", kind="read")] == [1]
 
 
