@@ -43,6 +43,7 @@ def emulate(
     order: Order = "forward",
     at_start: bool = False,
     cooperative: bool = False,
+    seconds: int = 60,
     kernel: str = "matmul",
 ) -> None:
     """Run a kernel of a .cu file; arrays that it takes by pointer to non-const are filled in place.
@@ -50,7 +51,7 @@ def emulate(
     options: -D and -I, as for nvcc. grid, block: 1 to 3 sizes, x first. shared_bytes: of dynamic shared memory.
     arguments: contiguous arrays, and numbers. order: of the threads between two barriers, and of the blocks. at_start:
     whether the forbidden memory lies close before each array rather than close behind it. cooperative: all blocks are
-    alive at the same time and may wait for each other in loops that call __nanosleep.
+    alive at the same time and may wait for each other in loops that call __nanosleep. seconds: of CPU time that a launch may take.
     Raises EmulationError for a kernel that does not compile or does something wrong.
     """
     module = compiler.load(source, tuple(options), kernel)
@@ -65,6 +66,7 @@ def emulate(
         order={"forward": 0, "reverse": 1}.get(str(order), 2),
         at_start=at_start,
         cooperative=cooperative,
+        seconds=seconds,
     )
     error = compiler.runtime().emulation_launch(
         ctypes.byref(module), ctypes.byref(launch), values, ctypes.c_size_t(len(values))

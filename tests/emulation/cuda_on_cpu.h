@@ -52,6 +52,8 @@ template <class A, class B>
 constexpr std::common_type_t<A, B> max(A a, B b) {
     return a > b ? a : b;
 }
+inline unsigned __float_as_uint(float x) { return __builtin_bit_cast(unsigned, x); }
+inline float __uint_as_float(unsigned x) { return __builtin_bit_cast(float, x); }
 inline float fmaf(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 
 template <class T>

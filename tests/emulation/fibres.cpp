@@ -30,8 +30,6 @@ const std::function<void()>* kernel;
 [[noreturn]] void live() {
     for (;;) {
         (*kernel)();
-        commit_copies();
-        wait_copies(0);
         running->state = State::returned;
         ++running->block->returned;
         if (!_setjmp(running->context)) _longjmp(scheduler, 1);
@@ -56,12 +54,16 @@ void enter_first_time(Fibre& fibre) {
     setcontext(&context);
 }
 
-// swapcontext would do, but for its two system calls.
-__attribute__((noinline)) void resume(Fibre& fibre) {
+void select(Fibre& fibre) {
     running = &fibre;
-    fibre.spun = false;
     thread_index = {fibre.thread % block_size.x, fibre.thread / block_size.x % block_size.y,
                     fibre.thread / (block_size.x * block_size.y)};
+}
+
+// swapcontext would do, but for its two system calls.
+__attribute__((noinline)) void resume(Fibre& fibre) {
+    select(fibre);
+    fibre.spun = false;
     if (_setjmp(scheduler)) return;
     if (fibre.started) _longjmp(fibre.context, 1);
     enter_first_time(fibre);
@@ -98,11 +100,10 @@ std::string where(const Fibre& fibre) {
 bool release_barrier(Block& block, Order order, std::mt19937& random) {
     if (!block.arrived || block.arrived < block.fibres.size()) return false;
     const Place place = block.fibres.front()->place;
-    for (Fibre* fibre : block.fibres) {
-        if (fibre->place.line != place.line || std::string(fibre->place.file) != place.file)
+    for (const Fibre* fibre : block.fibres)
+        if (fibre->place.line != place.line || std::strcmp(fibre->place.file, place.file) != 0)
             report_stuck(block, "threads are at different barriers");
-        fibre->state = State::ready;
-    }
+    for (Fibre* fibre : block.fibres) fibre->state = State::ready;
     block.votes_of_last_barrier = block.votes;
     block.arrived = block.votes = 0;
     arrange(block.warp_order, order, random);
@@ -139,6 +140,15 @@ bool run_until_stuck(Block& block, Order order, std::mt19937& random) {
     return moved_at_all;
 }
 
+// Copies that nobody waited for arrive, too, but so late that none of the block's threads sees them.
+void finish_copies(Block& block) {
+    for (Fibre* fibre : block.fibres) {
+        select(*fibre);
+        commit_copies();
+        wait_copies(0);
+    }
+}
+
 }  // namespace
 
 Block make_block(Triple index, unsigned first_fibre) {
@@ -173,6 +183,7 @@ void run_blocks(std::vector<Block>& blocks, const std::function<void()>& what, O
         for (Block& block : blocks) {
             if (blocks.size() > 1) restore_shared(block.image);
             moved |= run_until_stuck(block, order, random);
+            if (block.returned == block.fibres.size()) finish_copies(block);
             check_shared(block.index);
             if (blocks.size() > 1) block.image = save_shared();
             done += block.returned == block.fibres.size();

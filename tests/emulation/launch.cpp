@@ -14,7 +14,6 @@ namespace emulation {
 
 namespace {
 
-constexpr int SECONDS = 60;  // of CPU time
 constexpr int CAUGHT[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGVTALRM};
 
 char message[4096];
@@ -24,10 +23,11 @@ struct Description {
     Triple grid, block;
     std::uint64_t shared_bytes, seed;
     int order, at_start, cooperative;
+    int seconds;  // of CPU time, before it is an error
 };
 
 void on_signal(int signal, siginfo_t* info, void*) {
-    if (signal == SIGVTALRM) fail("no end after %d seconds", SECONDS);
+    if (signal == SIGVTALRM) fail("no end in sight after so many seconds");
     if (signal != SIGSEGV && signal != SIGBUS) fail("%s", strsignal(signal));
     for (std::size_t i = 0; i < arrays.size(); ++i) {
         const std::string blame = arrays[i].blame(info->si_addr);
@@ -39,7 +39,7 @@ void on_signal(int signal, siginfo_t* info, void*) {
 // Errors of the kernel become errors of the launch while this lives.
 class Signals {
 public:
-    Signals() : stack_(64 << 10) {
+    explicit Signals(int seconds) : stack_(64 << 10) {
         stack_t stack{};
         stack.ss_sp = stack_.data();
         stack.ss_size = stack_.size();
@@ -48,7 +48,7 @@ public:
         action.sa_sigaction = on_signal;
         action.sa_flags = SA_SIGINFO | SA_ONSTACK;
         for (std::size_t i = 0; i < std::size(CAUGHT); ++i) sigaction(CAUGHT[i], &action, &old_[i]);
-        set_timer(SECONDS);
+        set_timer(seconds);
     }
     Signals(const Signals&) = delete;
     ~Signals() {
@@ -104,7 +104,7 @@ void run(const Description& launch, const Module& module, std::vector<Value>& va
     run_grid(launch, [&] { module.run(values.data()); });
     running = nullptr;
     for (std::size_t i = 0; i < arrays.size(); ++i) {
-        if (!arrays[i].slack_intact()) fail("out of bounds: a write beside array %zu", i);
+        if (!arrays[i].slack_intact()) fail("out of bounds: a write beside argument %zu", i);
         arrays[i].copy_back();
     }
 }
@@ -130,7 +130,7 @@ extern "C" const char* emulation_launch(const emulation::Module* module, const e
                                         const emulation::Value* values, std::size_t count) {
     using namespace emulation;
     std::vector<Value> arguments(values, values + count);
-    const Signals signals;
+    const Signals signals(launch->seconds);
     running = nullptr;
     const bool failed = sigsetjmp(launched, 1);
     if (!failed)

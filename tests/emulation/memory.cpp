@@ -61,7 +61,7 @@ bool is_shared(const void* address, std::size_t bytes) {
 }
 
 Guarded::Guarded(const Value& array, bool constant, bool at_start) : array_(array), constant_(constant) {
-    constexpr std::size_t FORBIDDEN = 1 << 20;  // on each side
+    constexpr std::size_t FORBIDDEN = 256 << 20;  // bytes of address space, not of memory, on each side
     const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
     page_bytes_ = (array.bytes + page - 1) / page * page;
     region_bytes_ = page_bytes_ + 2 * FORBIDDEN;
