@@ -18,7 +18,8 @@ class KernelSpec:
 
     idea: what now happens at the same time. bottleneck: what holds it back, and the kernel that lifts that.
     requires: the installed packages it needs beyond NumPy, and "nvidia-gpu" where it needs one.
-    architecture: the least compute capability of a GPU, 61 for 6.1; 0 where none is needed.
+    architecture: the least compute capability of a GPU, 61 for 6.1; 0 where none is needed. only_architecture: no newer
+    one will do either.
     handwritten: False for a vendor's library, which is here as a yardstick.
     rounds_to: name of the format that operands are rounded to, where it is not float32.
     """
@@ -28,6 +29,7 @@ class KernelSpec:
     bottleneck: str
     requires: tuple[str, ...] = ()
     architecture: int = 0
+    only_architecture: bool = False
     handwritten: bool = True
     rounds_to: str = "float32"
 
@@ -183,10 +185,19 @@ LADDER: tuple[KernelSpec, ...] = (
     KernelSpec(
         name="cuda-cupy-tensor",
         idea="1,024 multiply-adds to one instruction of a warp: tensor cores, operands rounded to TF32",
-        bottleneck="operands pass through registers on their way to the tensor cores",
+        bottleneck="operands pass through registers on their way to the tensor cores; cuda-cupy-hopper",
         requires=_CUPY,
         architecture=80,
         rounds_to="tf32",
+    ),
+    KernelSpec(
+        name="cuda-cupy-hopper",
+        idea="a copy engine fills shared memory, two warpgroups' tensor cores read it there; operands rounded to bf16",
+        bottleneck="the tensor cores, where tiles are many; the last wave of blocks, where they are few",
+        requires=_CUPY,
+        architecture=90,
+        only_architecture=True,
+        rounds_to="bf16",
     ),
     KernelSpec(
         name="cuda-cublas",

@@ -86,14 +86,14 @@ def _fastest(program: Program, tiles: list[Tile], m: int, k: int, n: int) -> tup
 
     from kernels.cuda import timing
     from kernels.cuda.arrays import to_device
-    from kernels.cuda.launch import CudaC
+    from kernels.cuda.launch import for_program
 
     random = np.random.default_rng(m * k * n)
     a, b = (to_device(random.standard_normal(shape, np.float32)) for shape in ((m, k), (k, n)))
     out = to_device(np.full((m, n), np.nan, np.float32))
     rates = {}
     for tile in tiles:
-        product = CudaC(program, tile)
+        product = for_program(program, tile)
         _verify(program, product)
         samples = timing.repeat(functools.partial(product, a, b, out), 0.1)
         rates[tile] = 2 * m * n * k / float(np.median(samples))

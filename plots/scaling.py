@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from kernels.measure.results import MatmulPoint, Results
-from plots.style import Theme, series, themed
+from plots.style import Theme, is_yardstick, line_styles, series, themed
 
 __all__ = ["draw"]
 
-_LABEL_GAP = 1.45  # factor between neighbouring labels on the logarithmic axis
+_LABELS = 20  # how many fit one above another
 
 
 def draw(results: Results, theme: str = "light") -> Figure:
@@ -29,7 +29,7 @@ def draw(results: Results, theme: str = "light") -> Figure:
         names = list(dict.fromkeys(point.kernel for point in points))
         colour = series(names, colours)
         if squares:
-            _lines(panels[0], squares, colour)
+            _lines(panels[0], squares, colour, line_styles(names, colours))
         if others:
             _shapes(panels[-1], others, colour, label=not squares)
         for panel in panels:
@@ -38,15 +38,16 @@ def draw(results: Results, theme: str = "light") -> Figure:
         figure.suptitle("C = A·B, one kernel after another", x=0.01, ha="left", fontsize=15, fontweight="bold")
         machine = results.machine
         threads = max((point.threads for point in points), default=machine.threads)
+        gpus = "".join(f", {gpu.name}" for gpu in machine.gpus[:1] if results.gpu_ceilings)
         figure.supxlabel(
-            f"{machine.cpu}, {machine.cores} cores, {threads} threads, float32 from N(0,1); "
+            f"{machine.cpu}, {machine.cores} cores, {threads} threads{gpus}, float32 from N(0,1); "
             "line = median, band = interquartile range",
             x=0.01, ha="left", fontsize=9,
         )  # fmt: skip
     return figure
 
 
-def _lines(panel: Axes, points: Sequence[MatmulPoint], colour: dict[str, str]) -> None:
+def _lines(panel: Axes, points: Sequence[MatmulPoint], colour: dict[str, str], line_style: dict[str, str]) -> None:
     ends: dict[str, tuple[float, float]] = {}
     for name in colour:
         own = sorted((point for point in points if point.kernel == name), key=lambda point: point.n)
@@ -54,8 +55,8 @@ def _lines(panel: Axes, points: Sequence[MatmulPoint], colour: dict[str, str]) -
             continue
         sizes = [point.n for point in own]
         low, median, high = (np.array([point.rate[q] for point in own]) / 1e9 for q in range(3))
-        style = "--" if name == "cpu-blas" else "-"
-        panel.plot(sizes, median, style, marker="o", markersize=4, color=colour[name], linewidth=2)
+        style = line_style[name]
+        panel.plot(sizes, median, linestyle=style, marker="o", markersize=4, color=colour[name], linewidth=2)
         panel.fill_between(sizes, low, high, color=colour[name], alpha=0.25, linewidth=0)
         ends[name] = (sizes[-1], float(median[-1]))
     panel.set_xscale("log", base=2)
@@ -69,16 +70,17 @@ def _lines(panel: Axes, points: Sequence[MatmulPoint], colour: dict[str, str]) -
     for name, (x, y) in ends.items():
         panel.annotate(
             name, (x, y), (right * 1.25, heights[name]), color=colour[name], va="center", fontsize=10,
-            arrowprops={"arrowstyle": "-", "color": colour[name], "alpha": 0.4, "linewidth": 0.8},
+            arrowprops={"arrowstyle": "-", "color": colour[name], "alpha": 0.4, "linewidth": 0.8, "relpos": (0, 0.5)},
         )  # fmt: skip
 
 
 def _spread(heights: dict[str, float]) -> dict[str, float]:
     """Push labels apart on the logarithmic axis, downwards from the highest."""
     placed: dict[str, float] = {}
+    gap = max((max(heights.values()) / min(heights.values())) ** (1 / _LABELS), 1.45)
     above = np.inf
     for name, height in sorted(heights.items(), key=lambda item: -item[1]):
-        above = placed[name] = min(height, above / _LABEL_GAP)
+        above = placed[name] = min(height, above / gap)
     return placed
 
 
@@ -90,7 +92,7 @@ def _shapes(panel: Axes, points: Sequence[MatmulPoint], colour: dict[str, str], 
         rates = np.array([[rate / 1e9 for rate in point.rate] for point in own]).reshape(-1, 3).T
         low, median, high = rates
         panel.errorbar(
-            at, median, yerr=(median - low, high - median), fmt="D" if name == "cpu-blas" else "o", markersize=6,
+            at, median, yerr=(median - low, high - median), fmt="D" if is_yardstick(name) else "o", markersize=6,
             color=colour[name], label=name,
         )  # fmt: skip
     panel.set_xticks(range(len(shapes)), [shape.replace(":", "\n") for shape in shapes], fontsize=9)
@@ -106,14 +108,12 @@ def _limits(panel: Axes, points: Sequence[MatmulPoint], results: Results, colour
     panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     slowest = min((point.rate[0] for point in points), default=1e9) / 1e9
     fastest = max((point.rate[2] for point in points), default=1e9) / 1e9
-    top = results.ceilings.peak_flops / 1e9 if results.ceilings else fastest
-    panel.set_ylim(slowest / 1.6, max(top, fastest) * 1.6)
-    if results.ceilings:
+    peaks = {
+        whose: limits.peak_flops / 1e9
+        for whose, limits in (("measured peak", results.ceilings), ("the GPU's measured peak", results.gpu_ceilings))
+        if limits
+    }
+    panel.set_ylim(slowest / 1.6, max(fastest, *peaks.values(), 0) * 1.6)
+    for whose, top in peaks.items():
         panel.axhline(top, color=colours.ink, linewidth=1, linestyle=":")
-        panel.text(
-            0.01,
-            top * 1.08,
-            f"measured peak {top:.0f} GFLOP/s",
-            transform=panel.get_yaxis_transform(),
-            fontsize=9,
-        )
+        panel.text(0.01, top * 1.08, f"{whose} {top:,.0f} GFLOP/s", transform=panel.get_yaxis_transform(), fontsize=9)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from kernels.measure.files import write_atomically
 
-__all__ = ["THEMES", "Theme", "save", "series", "themed"]
+__all__ = ["THEMES", "Theme", "is_yardstick", "line_styles", "save", "series", "themed"]
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,24 @@ def themed(name: str) -> Iterator[Theme]:
         yield theme
 
 
+def is_yardstick(name: str) -> bool:
+    """Whether a kernel is a vendor's library."""
+    return name.endswith("blas")
+
+
 def series(names: Sequence[str], theme: Theme) -> dict[str, str]:
-    """A colour for each name; the yardstick's is the ink."""
+    """A colour for each name; a yardstick's is the ink."""
     return {
-        name: theme.ink if name.startswith("cpu-blas") else theme.series[index % len(theme.series)]
+        name: theme.ink if is_yardstick(name) else theme.series[index % len(theme.series)]
+        for index, name in enumerate(names)
+    }
+
+
+def line_styles(names: Sequence[str], theme: Theme) -> dict[str, str]:
+    """A line style for each name: where the colours begin anew the lines differ; a yardstick's is dashed."""
+    others = ("-", "-.", (0, (1, 1)))
+    return {
+        name: "--" if is_yardstick(name) else others[index // len(theme.series) % len(others)]  # type: ignore[misc]
         for index, name in enumerate(names)
     }
 

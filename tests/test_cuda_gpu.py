@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -30,8 +29,8 @@ def kernel(request: pytest.FixtureRequest) -> kernels.Kernel:
 
 
 @pytest.fixture
-def cupy() -> Iterator[Any]:
-    yield pytest.importorskip("cupy")
+def cupy() -> Any:
+    return pytest.importorskip("cupy")
 
 
 def _operand(cupy: Any, rows: int, columns: int, order: str, seed: int) -> Any:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from kernels.ladder import KernelSpec
 
-__all__ = ["GPU", "CudaC", "Layout", "NumbaCuda", "Program", "product"]
+__all__ = ["GPU", "CudaC", "Layout", "NumbaCuda", "for_program", "gpu", "product"]
 
 _MOST_BLOCKS_DOWN = 65_535  # of a grid in y; in x there may be 2³¹ - 1
 
@@ -30,9 +30,18 @@ _MOST_BLOCKS_DOWN = 65_535  # of a grid in y; in x there may be 2³¹ - 1
 def product(spec: KernelSpec) -> Callable[[Any, Any, Any], None]:
     """The product of a cuda kernel: CuPy arrays, C-ordered c."""
     if spec.name in PROGRAMS:
-        return CudaC(PROGRAMS[spec.name])
+        return for_program(PROGRAMS[spec.name])
     module = importlib.import_module(spec.module)
     return NumbaCuda(module) if hasattr(module, "kernel") else module.product
+
+
+def for_program(program: Program, tile: Tile | None = None) -> Callable[[Any, Any, Any], None]:
+    """The product of a CUDA C program, with these sizes or those it chooses."""
+    if program.name == "cuda-cupy-hopper":
+        from kernels.cuda.hopper import HopperC
+
+        return HopperC(program, tile)  # type: ignore[arg-type]
+    return CudaC(program, tile)
 
 
 class GPU(NamedTuple):

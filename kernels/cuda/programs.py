@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from kernels.cuda.tiles import OneEach, Pipelined, Register, Square, Tensor, Tile, Vector, WarpTile
+from kernels.cuda.tiles import Hopper, OneEach, Pipelined, Register, Square, Tensor, Tile, Vector, WarpTile
 from kernels.ladder import find
 
 __all__ = ["PROGRAMS", "Program"]
@@ -94,6 +94,7 @@ _TABLE = (
         ),
         255,
     ),
+    Program("cuda-cupy-hopper", (Hopper(4, 8), Hopper(3, 8), Hopper(4, 16)), 168, specialised=False, variant="a"),
 )  # fmt: skip
 
 PROGRAMS: dict[str, Program] = {program.name: program for program in _TABLE}

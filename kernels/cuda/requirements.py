@@ -21,6 +21,8 @@ def why_not(spec: KernelSpec) -> str | None:
     if reason := why_no_gpu() or _why_no_cupy():
         return reason
     name, architecture = capability()
+    if spec.only_architecture and architecture != spec.architecture:
+        return f"it needs compute capability {_dotted(spec.architecture)} exactly, {name} has {_dotted(architecture)}"
     if architecture < spec.architecture:
         return f"it needs compute capability {_dotted(spec.architecture)} or newer, {name} has {_dotted(architecture)}"
     return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
-__all__ = ["OneEach", "Pipelined", "Register", "Square", "Tensor", "Tile", "Vector", "WarpTile"]
+__all__ = ["Hopper", "OneEach", "Pipelined", "Register", "Square", "Tensor", "Tile", "Vector", "WarpTile"]
 
 _MOST_THREADS = 1024  # of a thread block, on every chip since Fermi
 _MOST_SHARED = 227 * 1024  # bytes of a thread block on sm_90, the largest; smaller chips refuse at launch
@@ -226,3 +226,27 @@ class Tensor(_Warps):
         _require(self.warp_m % 16 == 0 == self.warp_n % 8, "pieces of 16 x 8 do not divide the warp")
         _require(self.block_k % 8 == 0, "an instruction takes 8 steps of k")
         _require(self.block_m % 32 == 0 == self.block_n % 32, "only rows of 32·x + 8 numbers keep banks apart")
+
+
+@dataclass(frozen=True)
+class Hopper:
+    """Tiles of the copy engine: their sizes are those of the instructions; stages of them are in flight."""
+
+    stages: int
+    group: int
+    block_m, block_n, block_k = 128, 256, 64
+    block = (384, 1)
+
+    def __post_init__(self) -> None:
+        _require(self.stages >= 2, "a pipeline has 2 stages or more")
+        _check(self.block[0], self.shared_bytes)
+
+    @property
+    def shared_bytes(self) -> int:
+        return 2 * self.stages * self.block_k * (self.block_m + self.block_n)
+
+    def grid(self, m: int, n: int) -> tuple[int, int]:
+        return -(-n // self.block_n) * -(-m // self.block_m), 1
+
+    def defines(self) -> dict[str, int]:
+        return _defines(self)

@@ -1,0 +1,106 @@
+// Hopper's tensor cores read shared memory themselves, and a copy engine fills it: threads hardly touch the operands.
+//
+// At the same time: one thread keeps the copy engine busy, which fetches whole tiles; two warpgroups of 128 threads each
+// issue products of 64 x 256 x 16 numbers that run on while they wait for the next tile. Barriers in shared memory say
+// which of the STAGES tiles are full and which are free again: nobody waits for the whole block.
+// The operands are rounded to bf16 (8 significant bits) by `round_operand` before, each laid out with K along its rows;
+// sums are float32. The copy engine writes zeros for what lies outside, and swizzles rows so that eight of them read at
+// one place lie in different banks.
+// A warpgroup needs 128 registers to a thread for its 64 x 256 sums, the copying one hardly any: it gives its own away.
+// Limit: the tensor cores, when tiles are large and many; else the last, half-filled wave of blocks.
+// After the PTX ISA (wgmma, mbarrier, cp.async.bulk.tensor) and the designs of CUTLASS's warp-specialised kernels.
+
+#include "hopper.cuh"
+
+constexpr int BLOCK_M = 128, BLOCK_N = 256, BLOCK_K = 64;  // 64 bf16 numbers are a row of 128 bytes, the swizzle's width
+constexpr int A_TILE = BLOCK_M * BLOCK_K, B_TILE = BLOCK_N * BLOCK_K;
+constexpr unsigned TILE_BYTES = 2 * (A_TILE + B_TILE);
+constexpr int CONSUMERS = 2, THREADS = 128 * (1 + CONSUMERS);
+
+// c (m,n) = a · b from maps of a (m,k) and of bᵀ (n,k) in bf16, boxes of BLOCK_M x BLOCK_K and BLOCK_N x BLOCK_K.
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
+matmul(const __grid_constant__ TensorMap a_map, const __grid_constant__ TensorMap b_map, float* __restrict__ c, int m,
+       int n, int k) {
+    extern __shared__ __align__(1024) unsigned short tiles[];
+    __shared__ unsigned long long full[STAGES], free[STAGES];
+    const int thread = threadIdx.x, group = thread / 128;
+    const int across = (n + BLOCK_N - 1) / BLOCK_N, down = (m + BLOCK_M - 1) / BLOCK_M;
+    // blocks that run together stand in a square of C and share what they fetch in L2
+    const int first = blockIdx.x / (GROUP * across) * GROUP, within = blockIdx.x % (GROUP * across);
+    const int height = min(down - first, GROUP);
+    const int top = (first + within % height) * BLOCK_M, left = within / height * BLOCK_N;
+    const int steps = (k + BLOCK_K - 1) / BLOCK_K;
+
+    if (thread == 0) {
+        for (int stage = 0; stage < STAGES; ++stage) {
+            barrier_init(&full[stage], 1);
+            barrier_init(&free[stage], 4 * CONSUMERS);  // every warp says so
+        }
+        barrier_init_done();
+    }
+    __syncthreads();
+
+    if (group == 0) {
+        give_registers_back<40>();
+        if (thread == 0) {
+            for (int step = 0; step < steps; ++step) {
+                const int stage = step % STAGES;
+                // the first round finds all stages free: a barrier's phase before its first counts as ended
+                barrier_wait(&free[stage], step / STAGES % 2 ^ 1);
+                barrier_arrive_expecting(&full[stage], TILE_BYTES);
+                unsigned short* a_tile = tiles + stage * (A_TILE + B_TILE);
+                copy_box(a_tile, &a_map, &full[stage], step * BLOCK_K, top);
+                copy_box(a_tile + A_TILE, &b_map, &full[stage], step * BLOCK_K, left);
+            }
+        }
+    } else {
+        take_registers<232>();
+        float total[128] = {};
+        const int rows = (group - 1) * 64;
+        for (int step = 0; step < steps; ++step) {
+            const int stage = step % STAGES;
+            barrier_wait(&full[stage], step / STAGES % 2);
+            const unsigned short* a_tile = tiles + stage * (A_TILE + B_TILE);
+            const unsigned short* b_tile = a_tile + A_TILE;
+            wgmma_fence();
+#pragma unroll
+            for (int p = 0; p < BLOCK_K; p += 16)
+                wgmma_m64n256k16_bf16(total, tile_descriptor(a_tile + rows * BLOCK_K + p), tile_descriptor(b_tile + p));
+            wgmma_commit();
+            // the products of this step run on; those of the step before are done with their tiles
+            wgmma_wait<1>();
+            if (step > 0 && thread % 32 == 0) barrier_arrive(&free[(step - 1) % STAGES]);
+        }
+        wgmma_wait<0>();
+        const int warp = thread / 32 % 4, g = thread % 32 / 4, t = thread % 4;
+#pragma unroll
+        for (int j = 0; j < BLOCK_N / 8; ++j)
+#pragma unroll
+            for (int q = 0; q < 4; ++q) {
+                const int row = top + rows + 16 * warp + g + q / 2 * 8, column = left + 8 * j + 2 * t + q % 2;
+                if (row < m && column < n) c[static_cast<long long>(row) * n + column] = total[4 * j + q];
+            }
+    }
+}
+
+constexpr int SIDE = 32, ROWS = 8;  // of the tile that a block turns round, and of its threads
+
+// y (lines,pitch) = x rounded to bf16, K along rows: y(i,p) = x[i * down + p * along], zeros from depth on to pitch.
+extern "C" __global__ void __launch_bounds__(SIDE * ROWS)
+round_operand(const float* __restrict__ x, unsigned short* __restrict__ y, int lines, int depth, long long down,
+              long long along, int pitch) {
+    __shared__ float tile[SIDE][SIDE + 1];
+    const int line = blockIdx.y * SIDE, p = blockIdx.x * SIDE;
+    // read along x's memory, whichever way that is, and write along y's
+    const bool turned = down == 1;
+    for (int r = threadIdx.y; r < SIDE; r += ROWS) {
+        const int i = line + (turned ? threadIdx.x : r), q = p + (turned ? r : threadIdx.x);
+        const float number = i < lines && q < depth ? x[i * down + q * along] : 0.0f;
+        tile[turned ? threadIdx.x : r][turned ? r : threadIdx.x] = number;
+    }
+    __syncthreads();
+    for (int r = threadIdx.y; r < SIDE; r += ROWS) {
+        const int i = line + r, q = p + threadIdx.x;
+        if (i < lines && q < pitch) y[static_cast<long long>(i) * pitch + q] = to_bf16(tile[r][threadIdx.x]);
+    }
+}

@@ -1,0 +1,90 @@
+"""Launching cupy_hopper.cu: operands rounded to bf16 first, and maps that tell the copy engine where they lie."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import math
+from typing import Any
+
+import numpy as np
+
+from kernels.cuda import compile as compiler
+from kernels.cuda.launch import Layout, gpu
+from kernels.cuda.programs import Program
+from kernels.cuda.tiles import Hopper
+
+__all__ = ["HopperC", "tensor_map"]
+
+_SIDE, _ROWS = 32, 8  # threads of round_operand
+_BF16, _SWIZZLE_128, _PROMOTE_TO_256 = 9, 3, 3  # CUtensorMapDataType, CUtensorMapSwizzle, CUtensorMapL2promotion
+
+
+class HopperC:
+    """The product of cupy_hopper.cu. tile: sizes to use; the program's first where it is None."""
+
+    def __init__(self, program: Program, tile: Hopper | None = None) -> None:
+        self.program = program
+        self.tile = tile or next(tile for tile in program.tiles if isinstance(tile, Hopper))
+
+    def __call__(self, a: Any, b: Any, c: Any) -> None:
+        """c (M,N) = a (M,K) · b (K,N), float32 CuPy arrays, operands rounded to bf16; C order or transposed."""
+        import cupy
+
+        (m, n), k = c.shape, a.shape[1]
+        tile = self.tile
+        matmul, round_operand = _functions(self.program, tile, cupy.cuda.Device().id)
+        layout = Layout.of(a, b, c)
+        pitch = 8 * math.ceil(k / 8)  # rows of 16 bytes, as the copy engine wants them
+        maps = []
+        for x, lines, k_contiguous, rows in (
+            (a, m, layout.a_k_contiguous, tile.block_m),
+            (b, n, layout.b_k_contiguous, tile.block_n),
+        ):
+            rounded = cupy.empty((lines, pitch), np.uint16)
+            distances = (k, 1) if k_contiguous else (1, lines)
+            grid = (math.ceil(pitch / _SIDE), math.ceil(lines / _SIDE))
+            sizes = (np.int32(lines), np.int32(k), *map(np.int64, distances), np.int32(pitch))
+            round_operand(grid, (_SIDE, _ROWS), (x, rounded, *sizes))
+            # `rounded` is kept until the launch; CuPy's pool gives its memory out again in this stream only
+            maps.append((rounded, tensor_map(rounded.data.ptr, lines, pitch, rows, tile.block_k)))
+        arguments = (maps[0][1], maps[1][1], c, np.int32(m), np.int32(n), np.int32(k))
+        matmul(tile.grid(m, n), tile.block, arguments, shared_mem=tile.shared_bytes)
+
+
+@functools.cache
+def _functions(program: Program, tile: Hopper, device: int) -> tuple[Any, Any]:
+    import cupy
+
+    architecture = f"{gpu(device).architecture}{program.variant}"
+    module = cupy.RawModule(path=str(compiler.cubin(program.source, program.options(tile), architecture)))
+    matmul = module.get_function("matmul")
+    matmul.max_dynamic_shared_size_bytes = tile.shared_bytes
+    return matmul, module.get_function("round_operand")
+
+
+def tensor_map(pointer: int, rows: int, columns: int, box_rows: int, box_columns: int) -> np.ndarray:
+    """The driver's map of a bf16 matrix (rows, columns) in C order, fetched in boxes; 128 bytes as one NumPy value.
+
+    Columns are a multiple of 8; a row of a box is 128 bytes and swizzled. Raises RuntimeError where the driver refuses.
+    """
+    encode = ctypes.CDLL("libcuda.so.1").cuTensorMapEncodeTiled
+    memory = ctypes.create_string_buffer(128 + 64)
+    aligned = -ctypes.addressof(memory) % 64
+    code = encode(
+        ctypes.c_void_p(ctypes.addressof(memory) + aligned),
+        ctypes.c_int(_BF16),
+        ctypes.c_uint32(2),
+        ctypes.c_void_p(pointer),
+        (ctypes.c_uint64 * 2)(columns, rows),
+        (ctypes.c_uint64 * 1)(2 * columns),  # bytes from row to row
+        (ctypes.c_uint32 * 2)(box_columns, box_rows),
+        (ctypes.c_uint32 * 2)(1, 1),
+        ctypes.c_int(0),
+        ctypes.c_int(_SWIZZLE_128),
+        ctypes.c_int(_PROMOTE_TO_256),
+        ctypes.c_int(0),  # zeros outside
+    )
+    if code:
+        raise RuntimeError(f"the driver refuses a map of {rows} x {columns} bf16 numbers (CUDA error {code})")
+    return np.frombuffer(memory.raw[aligned : aligned + 128], "V128").reshape(())

@@ -1,0 +1,283 @@
+"""Launching without a GPU: sizes, parts, what a GPU must have, and whose arrays go where (a stand-in for CuPy)."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import kernels
+from kernels.contract import Reference
+from kernels.cuda import arrays, launch, requirements, sizes
+from kernels.cuda.programs import PROGRAMS
+from kernels.cuda.tiles import Hopper, OneEach, Pipelined, Register, Square, Tensor, Vector, WarpTile
+from kernels.ladder import find
+from kernels.measure import machine
+from tests import fake_cupy
+
+WARPTILE = PROGRAMS["cuda-cupy-warptile"]
+
+
+@pytest.fixture
+def cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
+    return fake_cupy.install(monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def no_tuned_sizes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sizes, "tuned_file", lambda: tmp_path / "cache" / "tuned.json")
+    sizes.forget()
+
+
+# -- sizes
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda: OneEach(64, 32), "2048 threads"),
+        (lambda: Square(33), "1089 threads"),
+        (lambda: Register(128, 128, 8, 8, 7), "do not divide"),
+        (lambda: Register(512, 512, 8, 16, 16), "256 sums"),
+        (lambda: Vector(128, 128, 6, 8, 8), "multiple of 4"),
+        (lambda: Pipelined(128, 128, 16, 8, 8, 1), "2 stages"),
+        (lambda: Pipelined(128, 128, 32, 8, 8, 8), "bytes of shared memory"),
+        (lambda: WarpTile(128, 128, 16, 48, 64, 3, 2, 8, 8, 8), "do not divide the block"),
+        (lambda: WarpTile(128, 128, 16, 64, 64, 3, 2, 8, 8, 8), "32 threads, not 64"),
+        (lambda: Tensor(128, 128, 12, 64, 32, 3, 2, 8), "8 steps"),
+        (lambda: Tensor(48, 128, 16, 48, 32, 3, 2, 8), "keep banks apart"),
+        (lambda: Hopper(5, 8), "bytes of shared memory"),
+    ],
+)
+def test_sizes_that_cannot_work_are_refused(make: Any, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        make()
+
+
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=lambda program: program.name)
+def test_a_grid_covers_c(program: Any) -> None:
+    for tile in program.tiles:
+        for m, n in ((1, 1), (128, 512), (129, 513), (4095, 31)):
+            height = getattr(tile, "block_m", getattr(tile, "tile", 0))
+            width = getattr(tile, "block_n", getattr(tile, "tile", 0))
+            assert np.prod(tile.grid(m, n)) == -(-m // height) * -(-n // width)
+
+
+def test_the_largest_tile_that_gives_every_multiprocessor_a_block() -> None:
+    def chosen(m: int, n: int, multiprocessors: int = 132, shared_bytes: int = 232_448) -> Any:
+        return sizes.choose(WARPTILE, m, n, "H200", multiprocessors, shared_bytes)
+
+    assert chosen(4096, 4096) == WARPTILE.tile
+    assert chosen(128, 512).grid(128, 512) == (64, 1)  # 32 x 32 is the smallest there is
+    assert chosen(128, 512, multiprocessors=16).grid(128, 512)[0] >= 16
+    assert chosen(4096, 4096, shared_bytes=49_152).shared_bytes <= 49_152
+    with pytest.raises(ValueError, match=r"needs 18432 bytes .* has 16384; use --kernel cuda-cupy-vector"):
+        chosen(4096, 4096, shared_bytes=16_384)
+
+
+def test_tuned_sizes_are_kept_for_each_gpu_and_the_nearest_counts() -> None:
+    small, large = WARPTILE.tiles[-1], WARPTILE.tiles[1]
+    sizes.write_tuned([sizes.Tuned("A", WARPTILE.name, 1024, 1024, 1024, small.defines())])
+    sizes.write_tuned([sizes.Tuned("A", WARPTILE.name, 4096, 4096, 4096, large.defines())])
+
+    def chosen(m: int, n: int, gpu: str = "A") -> Any:
+        return sizes.choose(WARPTILE, m, n, gpu, 132, 232_448)
+
+    assert chosen(1500, 1000) == small
+    assert chosen(8192, 8192) == large
+    assert chosen(1024, 1024, "B") != small
+    # the same place again replaces; a tile that no longer exists does not count
+    sizes.write_tuned([sizes.Tuned("A", WARPTILE.name, 1024, 1024, 1024, {"BLOCK_M": 1})])
+    assert len(sizes.read_tuned()) == 2
+    assert chosen(1024, 1024) == large
+
+
+@pytest.mark.parametrize("text", ["", "{", "[{}]", "\xff"])
+def test_a_damaged_file_of_tuned_sizes_counts_for_nothing(text: str) -> None:
+    sizes.tuned_file().parent.mkdir()
+    sizes.tuned_file().write_text(text, encoding="latin-1")
+    assert sizes.read_tuned() == ()
+
+
+# -- launches
+
+
+@given(st.integers(1, 400), st.integers(1, 400), st.integers(1, 5), st.integers(1, 5), st.booleans())
+def test_parts_cover_c_once_and_fit_the_grid(m: int, n: int, height: int, width: int, columns_down: bool) -> None:
+    def grid(rows: int, columns: int) -> tuple[int, int]:
+        down, across = -(-rows // height), -(-columns // width)
+        return (down, across) if columns_down else (across, down)
+
+    covered = np.zeros((m, n), int)
+    most = launch._MOST_BLOCKS_DOWN
+    launch._MOST_BLOCKS_DOWN = 16
+    try:
+
+        def part(rows: slice, columns: slice) -> None:
+            covered[rows, columns] += 1
+            assert grid(rows.stop - rows.start, columns.stop - columns.start)[1] <= 16
+            # so that rows and columns stay at multiples of 16 bytes
+            assert rows.start % 4 == 0
+
+        launch.in_parts(m, n, grid, part)
+    finally:
+        launch._MOST_BLOCKS_DOWN = most
+    assert (covered == 1).all()
+
+
+def test_layouts(cupy: Any) -> None:
+    def layout(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> launch.Layout:
+        return launch.Layout.of(*(x.view(fake_cupy.ndarray) for x in (a, b, c)))
+
+    memory = np.zeros(3 * 64 + 4, np.float32)
+    memory = memory[(-memory.ctypes.data // 4) % 4 :]
+    x = memory[:64].reshape(8, 8)
+    assert layout(x, x, x) == (True, False, True)
+    assert layout(x.T, x, x) == (False, False, True)
+    assert layout(x, x.T, x) == (True, True, True)
+    shifted = memory[1:65].reshape(8, 8)
+    for operands in ((shifted, x, x), (x, shifted, x), (x, x, shifted)):
+        assert layout(*operands) == (True, False, False)
+    # 7 numbers to a row of A, of B, of C
+    seven = memory[64 : 64 + 56]
+    assert not layout(seven.reshape(8, 7), memory[128 : 128 + 56].reshape(7, 8), x).aligned
+    assert layout(seven.reshape(7, 8).T, memory[128 : 128 + 56].reshape(7, 8), x).aligned
+    assert not layout(x, seven.reshape(8, 7), memory[128 : 128 + 56].reshape(8, 7)).aligned
+
+
+# -- arrays
+
+
+def _numpy_product(a: Any, b: Any, c: Any) -> None:
+    assert all(isinstance(x, fake_cupy.ndarray) for x in (a, b, c))
+    np.matmul(a.view(np.ndarray), b.view(np.ndarray), out=c.view(np.ndarray))
+
+
+def test_numpy_arrays_go_there_and_back(cupy: Any) -> None:
+    random = np.random.default_rng(0)
+    a, b = random.standard_normal((5, 7), np.float32), random.standard_normal((9, 7), np.float32).T
+    c = arrays.run(_numpy_product, a, b, None)
+    assert type(c) is np.ndarray
+    Reference.of(a, b).check(c, "numpy")
+    out = np.full((5, 9), np.nan, np.float32)
+    assert arrays.run(_numpy_product, a, b, out) is out
+    Reference.of(a, b).check(out, "numpy")
+
+
+def test_cupy_arrays_stay(cupy: Any) -> None:
+    a, b = cupy.zeros((2, 3), np.float32), cupy.zeros((3, 4), np.float32)
+    assert isinstance(arrays.run(_numpy_product, a, b, None), fake_cupy.ndarray)
+    assert arrays.run(_numpy_product, a[:0], b, None).shape == (0, 4)
+    assert not arrays.run(_numpy_product, a[:, :0], b[:0], None).any()
+    with pytest.raises(TypeError, match=r"b must be a cupy array .* not ndarray"):
+        arrays.run(_numpy_product, a, b.get(), None)
+    with pytest.raises(TypeError, match="float32, not float64"):
+        arrays.run(_numpy_product, a, cupy.zeros((3, 4)), None)
+    with pytest.raises(TypeError, match="float32, not int32"):
+        arrays.run(_numpy_product, cupy.zeros((2, 3), np.int32), b, None)
+    with pytest.raises(ValueError, match=r"\(2, 3\) has 3 columns, b \(2, 3\) has 2 rows"):
+        arrays.run(_numpy_product, a, a, None)
+
+
+def test_arrays_on_another_gpu_are_refused(cupy: Any) -> None:
+    a, b = cupy.zeros((2, 3), np.float32), cupy.zeros((3, 4), np.float32)
+    b.device_id = 1
+    with pytest.raises(ValueError, match=r"b lies on GPU 1, but GPU 0 is in use: .*cupy.cuda.Device\(1\)"):
+        arrays.run(_numpy_product, a, b, None)
+
+
+def test_too_little_memory_is_told_in_gib(cupy: Any) -> None:
+    def too_large(a: Any, b: Any, c: Any) -> None:
+        raise cupy.cuda.memory.OutOfMemoryError
+
+    x = np.zeros((2, 2), np.float32)
+    with pytest.raises(MemoryError, match=r"1.0 of 8.0 GiB free; a \(2, 2\) · b \(2, 2\)"):
+        arrays.run(too_large, x, x, None)
+
+
+def test_cublas_refuses_tf32(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kernels.cuda import cublas
+
+    monkeypatch.setenv("CUPY_TF32", "1")
+    with pytest.raises(RuntimeError, match="TF32"):
+        cublas.product(None, None, None)
+
+
+# -- what a GPU must have
+
+
+@pytest.fixture
+def gpu(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A GPU that says it is a GTX 1070 Ti, with one CuPy installed."""
+    chip = SimpleNamespace(name="GTX 1070 Ti", architecture="61", packages=["cupy-cuda12x"], error=None)
+
+    class Device:
+        id = 0
+
+        @property
+        def compute_capability(self) -> str:
+            if chip.error:
+                raise RuntimeError(chip.error)
+            return chip.architecture
+
+    def version(package: str) -> str:
+        if package not in chip.packages:
+            raise importlib.metadata.PackageNotFoundError
+        return "14.0"
+
+    cupy.cuda.Device = Device
+    cupy.cuda.runtime.getDeviceProperties = lambda device: {"name": chip.name.encode()}
+    monkeypatch.setattr(machine, "why_no_gpu", lambda: None)
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    for cached in (requirements.capability, requirements._why_no_cupy):
+        cached.cache_clear()
+    yield chip
+    for cached in (requirements.capability, requirements._why_no_cupy):
+        cached.cache_clear()
+
+
+def test_a_gpu_that_can(gpu: Any) -> None:
+    assert requirements.why_not(find("cuda-cupy-vector")) is None
+    assert kernels.resolve("cuda") == "cuda-cupy-vector"
+    assert kernels.resolve("auto") == "cuda-cupy-vector"
+
+
+def test_a_chip_too_old_names_what_it_needs_and_the_nearest_that_runs(gpu: Any) -> None:
+    with pytest.raises(
+        kernels.KernelUnavailable,
+        match=r"needs compute capability 8.0 or newer, GTX 1070 Ti has 6.1; use --kernel cuda-cupy-vector instead",
+    ):
+        kernels.resolve("cuda-cupy-tensor")
+
+
+def test_hopper_only(gpu: Any) -> None:
+    gpu.name, gpu.architecture = "B200", "100"
+    with pytest.raises(
+        kernels.KernelUnavailable,
+        match=r"needs compute capability 9.0 exactly, B200 has 10.0; use --kernel cuda-cupy-tensor",
+    ):
+        kernels.resolve("cuda-cupy-hopper")
+
+
+def test_both_extras_installed(gpu: Any) -> None:
+    gpu.packages = ["cupy-cuda12x", "cupy-cuda13x"]
+    assert "cupy-cuda12x and cupy-cuda13x are both installed" in str(requirements.why_not(find("cuda-cublas")))
+
+
+def test_a_driver_older_than_the_toolkit(gpu: Any) -> None:
+    gpu.error = "cudaErrorInsufficientDriver: CUDA driver version is insufficient for CUDA runtime version"
+    assert "the NVIDIA driver is older than the installed CUDA" in str(requirements.why_not(find("cuda-cublas")))
+    with pytest.raises(kernels.KernelUnavailable, match="driver is older"):
+        kernels.resolve("cuda")
+
+
+def test_a_cupy_that_cannot_be_imported(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "cupy", None)
+    assert "CuPy cannot be imported" in str(requirements.why_not(find("cuda-cublas")))
