@@ -5,10 +5,10 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
-import os
 import re
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
@@ -108,7 +108,7 @@ def _compile(library: Path, *arguments: str, text: str | None = None) -> None:
     from tests.emulation import EmulationError
 
     # complete under its name or not there at all
-    part = library.with_suffix(f".{os.getpid()}")
+    part = library.with_suffix(f".{threading.get_ident()}")
     command = ["g++", "-shared", "-fPIC", "-o", str(part), *arguments]
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     if done.returncode:
