@@ -12,20 +12,31 @@ import ctypes
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tests.emulation import compiler
 
-__all__ = ["EmulationError", "Order", "available", "emulate"]
+__all__ = ["Boxes", "EmulationError", "Order", "available", "emulate"]
 
 Order = Literal["forward", "reverse"] | int  # a number is the seed of a shuffled order
 
 
 class EmulationError(Exception):
     """What the kernel did wrong, and which thread."""
+
+
+class Boxes(NamedTuple):
+    """A matrix of bf16 numbers, as uint16 in C order, that the copy engine fetches in boxes."""
+
+    matrix: NDArray[np.uint16]
+    rows: int
+    columns: int
+
+
+Argument = NDArray | Boxes | float
 
 
 def available() -> bool:
@@ -39,7 +50,7 @@ def emulate(
     grid: tuple[int, ...],
     block: tuple[int, ...],
     shared_bytes: int,
-    *arguments: NDArray | float,
+    *arguments: Argument,
     order: Order = "forward",
     at_start: bool = False,
     cooperative: bool = False,
@@ -76,14 +87,23 @@ def emulate(
         raise EmulationError(error.decode())
 
 
-def _value(kind: int, argument: NDArray | float) -> compiler.Value:
+def _value(kind: int, argument: Argument) -> compiler.Value:
     letter = chr(kind)
-    if isinstance(argument, np.ndarray) != (letter in "rw"):
+    wanted = {"r": np.ndarray, "w": np.ndarray, "m": Boxes}.get(letter, (int, float, np.number))
+    if not isinstance(argument, wanted):
         raise EmulationError(f"{argument!r} does not go with a parameter of kind {letter}")
+    if isinstance(argument, Boxes):
+        box = compiler.Map(rows=len(argument.matrix), columns=argument.matrix.shape[1])
+        box.box_rows, box.box_columns = argument.rows, argument.columns
+        return compiler.Value(_address(argument.matrix), argument.matrix.nbytes, map=ctypes.pointer(box))
     if isinstance(argument, np.ndarray):
-        if not (argument.flags.c_contiguous or argument.flags.f_contiguous):
-            raise EmulationError("arrays must be contiguous")
         if letter == "w" and not argument.flags.writeable:
             raise EmulationError("the kernel writes to an array that is read-only")
-        return compiler.Value(data=argument.ctypes.data, bytes=argument.nbytes)
+        return compiler.Value(_address(argument), argument.nbytes)
     return compiler.Value(integer=int(argument), real=float(argument))
+
+
+def _address(array: NDArray) -> int:
+    if not (array.flags.c_contiguous or array.flags.f_contiguous):
+        raise EmulationError("arrays must be contiguous")
+    return array.ctypes.data

@@ -21,12 +21,24 @@ _RUNTIME = ("-std=c++20", "-O1", "-U_FORTIFY_SOURCE")
 _DYNAMIC = re.compile(r"extern\s+__shared__\s+(?:__align__\s*\(\d+\)\s*)?([\w\s]+?)\s+(\w+)\s*\[\s*\]")
 
 
+class Map(ctypes.Structure):
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("rows", ctypes.c_int),
+        ("columns", ctypes.c_int),
+        ("box_rows", ctypes.c_int),
+        ("box_columns", ctypes.c_int),
+        ("unused", ctypes.c_char * 104),
+    )
+
+
 class Value(ctypes.Structure):
     _fields_ = (
         ("data", ctypes.c_void_p),
         ("bytes", ctypes.c_ulonglong),
         ("integer", ctypes.c_longlong),
         ("real", ctypes.c_double),
+        ("map", ctypes.POINTER(Map)),
     )
 
 
@@ -81,7 +93,10 @@ def build(source: Path, options: tuple[str, ...], kernel: str = "matmul") -> Pat
             defines += [f"-DDYNAMIC_TYPE={dynamic[1]}", f"-DDYNAMIC_NAME={dynamic[2]}"]
         wrapper = "".join(f'#include "{file}"\n' for file in (FOLDER / "cuda_on_cpu.h", source, FOLDER / "module.h"))
         # without the libraries of the sanitizer: sanitizer.cpp stands in for them
-        _compile(library, *_KERNEL, *options, *defines, "-nodefaultlibs", "-x", "c++", "-", "-lc", "-lm", text=wrapper)
+        _compile(
+            library, "-shared", *_KERNEL, *options, *defines, str(_guard()), "-x", "c++", "-", "-x", "none", str(_guard()),
+            "-nodefaultlibs", "-lc", "-lm", text=wrapper,
+        )  # fmt: skip
     return library
 
 
@@ -89,7 +104,8 @@ def build(source: Path, options: tuple[str, ...], kernel: str = "matmul") -> Pat
 def runtime() -> ctypes.CDLL:
     """The emulator itself, which the kernels call."""
     library = _folder() / "runtime.so"
-    _compile(library, *_RUNTIME, *map(str, sorted(FOLDER.glob("*.cpp"))))
+    _compile(_guard(), "-c", str(FOLDER / "guard.cpp"))
+    _compile(library, "-shared", *_RUNTIME, *map(str, sorted({*FOLDER.glob("*.cpp")} - {FOLDER / "guard.cpp"})))
     loaded = ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
     loaded.emulation_launch.restype = ctypes.c_char_p
     return loaded
@@ -104,12 +120,16 @@ def _folder() -> Path:
     return Path(_session().name)
 
 
+def _guard() -> Path:
+    return _folder() / "guard.o"
+
+
 def _compile(library: Path, *arguments: str, text: str | None = None) -> None:
     from tests.emulation import EmulationError
 
     # complete under its name or not there at all
     part = library.with_suffix(f".{threading.get_ident()}")
-    command = ["g++", "-shared", "-fPIC", "-o", str(part), *arguments]
+    command = ["g++", "-fPIC", "-o", str(part), *arguments]
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     if done.returncode:
         raise EmulationError(f"g++: {done.stderr}")

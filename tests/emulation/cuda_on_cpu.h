@@ -85,4 +85,5 @@ inline int __syncthreads_and(int vote, emulation::Place place = emulation::Place
 #include "copies_on_cpu.h"
 #include "warp_on_cpu.h"
 
+#include "hopper_on_cpu.h"
 #include "tensor_on_cpu.h"

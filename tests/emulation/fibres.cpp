@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cstring>
 #include <deque>
-#include <map>
 #include <string>
 
 #include "memory.h"
@@ -110,6 +109,16 @@ bool release_barrier(Block& block, Order order, std::mt19937& random) {
     return true;
 }
 
+bool let_one_arrive(Block& block, Order order, std::mt19937& random) {
+    if (block.arriving.empty()) return false;
+    const std::size_t newest = block.arriving.size() - 1;
+    const std::size_t which = order == Order::forward ? 0 : order == Order::reverse ? newest : random() % (newest + 1);
+    running = nullptr;
+    block.arriving[which]();
+    block.arriving.erase(block.arriving.begin() + static_cast<std::ptrdiff_t>(which));
+    return true;
+}
+
 // Until every thread of the block waits for another block's, or has returned. Whether any got on.
 bool run_until_stuck(Block& block, Order order, std::mt19937& random) {
     bool moved_at_all = false, moved;
@@ -135,6 +144,7 @@ bool run_until_stuck(Block& block, Order order, std::mt19937& random) {
             }
         }
         moved |= release_barrier(block, order, random);
+        if (!moved && block.returned < block.fibres.size()) moved = let_one_arrive(block, order, random);
         moved_at_all |= moved;
     } while (moved);
     return moved_at_all;
@@ -142,6 +152,7 @@ bool run_until_stuck(Block& block, Order order, std::mt19937& random) {
 
 // Copies that nobody waited for arrive, too, but so late that none of the block's threads sees them.
 void finish_copies(Block& block) {
+    if (!block.arriving.empty()) fail("the block has returned before its %zu boxes came", block.arriving.size());
     for (Fibre* fibre : block.fibres) {
         select(*fibre);
         commit_copies();

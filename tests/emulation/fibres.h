@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <functional>
+#include <map>
 #include <random>
 #include <vector>
 
@@ -43,6 +44,19 @@ struct Fibre {
     Copies copies;
 };
 
+// Products that the tensor cores still owe a warp, each to add to 32 lanes' registers, and those registers' true values.
+struct Product {
+    float* d[32];
+    int count;
+    const char *a, *b;
+};
+struct Products {
+    std::vector<Product> waiting;
+    std::vector<std::size_t> groups;
+    std::map<float*, std::vector<float>> sums;
+    bool fenced = false;
+};
+
 struct Warp {
     struct Lane {
         bool here = false;
@@ -52,6 +66,7 @@ struct Warp {
         const char* what;
     } lanes[32];
     unsigned existing = 0;
+    Products products;
 };
 
 struct Block {
@@ -61,6 +76,7 @@ struct Block {
     std::vector<unsigned> warp_order;
     unsigned arrived = 0, votes = 0, votes_of_last_barrier = 0, returned = 0;
     std::vector<char> image;  // its shared memory while other blocks run
+    std::vector<std::function<void()>> arriving;  // the copy engine's work, done when nothing else can be
 };
 
 // forward and reverse: of blocks, and of threads between barriers; shuffled: anew after every barrier.

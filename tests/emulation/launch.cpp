@@ -97,9 +97,10 @@ void run(const Description& launch, const Module& module, std::vector<Value>& va
     attach_shared(module, launch.shared_bytes);
     for (std::size_t i = 0; i < values.size(); ++i) {
         const char kind = module.signature[i];
-        if (kind != 'r' && kind != 'w') continue;
-        arrays.emplace_back(values[i], kind == 'r', launch.at_start);
+        if (kind != 'r' && kind != 'w' && kind != 'm') continue;
+        arrays.emplace_back(values[i], kind != 'w', launch.at_start);
         values[i].data = arrays.back().data();
+        if (kind == 'm') values[i].map->data = static_cast<const char*>(values[i].data);
     }
     run_grid(launch, [&] { module.run(values.data()); });
     running = nullptr;

@@ -13,7 +13,8 @@ namespace emulation {
 
 namespace {
 
-char *shared, *shared_end, *guard, *guard_end;
+char *shared, *shared_end;  // with a guard of GUARD bytes on either side
+char *unused, *unused_end;  // what the launch leaves of the room for dynamic shared memory
 
 int find_segment(dl_phdr_info* library, size_t, void* anchor) {
     for (int i = 0; i < library->dlpi_phnum; ++i) {
@@ -21,15 +22,15 @@ int find_segment(dl_phdr_info* library, size_t, void* anchor) {
         char* begin = static_cast<char*>(library->dlpi_tls_data);
         char* end = begin + library->dlpi_phdr[i].p_memsz;
         if (!begin || anchor < begin || anchor >= end) continue;
-        shared = begin;
-        shared_end = end;
+        shared = begin + GUARD;
+        shared_end = end - GUARD;
         return 1;
     }
     return 0;
 }
 
 bool is_poison(const char* begin, const char* end) {
-    return std::all_of(begin, end, [](char byte) { return byte == static_cast<char>(POISON); });
+    return begin == end || (*begin == static_cast<char>(POISON) && !std::memcmp(begin, begin + 1, end - begin - 1));
 }
 
 }  // namespace
@@ -40,8 +41,9 @@ void attach_shared(const Module& module, std::size_t dynamic_bytes) {
         if (!module.dynamic) fail("%zu bytes of dynamic shared memory for a kernel that declares none", dynamic_bytes);
         fail("%zu bytes of dynamic shared memory are more than %llu", dynamic_bytes, module.capacity);
     }
-    guard = module.dynamic + dynamic_bytes;
-    guard_end = module.dynamic + module.capacity;
+    unused = module.dynamic + dynamic_bytes;
+    unused_end = module.dynamic + module.capacity;
+    std::memset(shared - GUARD, POISON, static_cast<std::size_t>(shared_end - shared) + 2 * GUARD);
 }
 
 void poison_shared() { std::memset(shared, POISON, static_cast<std::size_t>(shared_end - shared)); }
@@ -51,7 +53,9 @@ std::vector<char> save_shared() { return {shared, shared_end}; }
 void restore_shared(const std::vector<char>& image) { std::copy(image.begin(), image.end(), shared); }
 
 void check_shared(Triple block) {
-    if (!is_poison(guard, guard_end))
+    if (!is_poison(shared - GUARD, shared) || !is_poison(shared_end, shared_end + GUARD))
+        fail("block (%u,%u,%u) wrote beside its shared memory", block.x, block.y, block.z);
+    if (!is_poison(unused, unused_end))
         fail("block (%u,%u,%u) wrote behind its dynamic shared memory", block.x, block.y, block.z);
 }
 

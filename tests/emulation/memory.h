@@ -16,7 +16,7 @@ void attach_shared(const Module& module, std::size_t dynamic_bytes);
 void poison_shared();
 std::vector<char> save_shared();
 void restore_shared(const std::vector<char>& image);
-void check_shared(Triple block);  // fails if a byte behind the dynamic part was written
+void check_shared(Triple block);  // fails if a byte outside of it was written
 bool is_shared(const void* address, std::size_t bytes);
 
 // A copy of an array with forbidden pages around it. It stands directly in front of the one behind, or directly behind

@@ -12,6 +12,7 @@ thread_local char anchor;
 template <class P>
 constexpr char letter() {
     if (std::is_pointer_v<P>) return std::is_const_v<std::remove_pointer_t<P>> ? 'r' : 'w';
+    if (std::is_class_v<P>) return 'm';
     return std::is_floating_point_v<P> ? 'f' : 'i';
 }
 
@@ -19,7 +20,10 @@ template <class P>
 P take(const Value& value) {
     if constexpr (std::is_pointer_v<P>) return static_cast<P>(value.data);
     else if constexpr (std::is_floating_point_v<P>) return static_cast<P>(value.real);
-    else {
+    else if constexpr (std::is_class_v<P>) {
+        static_assert(sizeof(P) == sizeof(Map), "a parameter that is a structure must be a tensor map");
+        return __builtin_bit_cast(P, *value.map);
+    } else {
         const P x = static_cast<P>(value.integer);
         if (static_cast<long long>(x) != value.integer) fail("%lld does not fit into its parameter", value.integer);
         return x;

@@ -3,6 +3,8 @@
 
 namespace emulation {
 
+constexpr int GUARD = 64 << 10;  // bytes of shared memory before and behind what the kernel declares
+
 struct Place {
     const char* file;
     int line;
@@ -46,15 +48,33 @@ void start_copy(void* destination, const void* source, unsigned bytes, bool insi
 void commit_copies();
 void wait_copies(unsigned newest);
 
-// An argument of a kernel, as Python hands it over; the kernel's signature says which member counts.
+// A matrix of 2-byte numbers, rows after rows, for the copy engine; as large as the driver's own map of it.
+struct Map {
+    const char* data;
+    int rows, columns, box_rows, box_columns;
+    char unused[128 - sizeof(const char*) - 4 * sizeof(int)];
+};
+
+// Hopper: barriers in shared memory, a copy engine, products of a warpgroup.
+void barrier_init(unsigned long long* barrier, unsigned arrivals);
+void barrier_arrive(unsigned long long* barrier, unsigned bytes_expected);
+void barrier_wait(unsigned long long* barrier, unsigned parity, Place place);
+void copy_box(void* destination, const Map& map, unsigned long long* barrier, int column, int row);
+void issue_product(float* d, int count, unsigned long long a, unsigned long long b, Place place);
+void fence_products(Place place);
+void commit_products(Place place);
+void wait_products(unsigned newest, Place place);
+
+// An argument of a kernel, as Python hands it over; the kernel's signature says which members count.
 struct Value {
     void* data;
     unsigned long long bytes;
     long long integer;
     double real;
+    Map* map;
 };
 
-// A compiled kernel. signature: a letter for each parameter, r: pointer to const, w: pointer, i: integer, f: float.
+// A compiled kernel. signature: a letter for each parameter, r: pointer to const, w: pointer, i: integer, f: float, m: map.
 struct Module {
     void (*run)(const Value*);
     const char* signature;
