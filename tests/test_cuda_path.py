@@ -66,6 +66,7 @@ def _memory(x: np.ndarray) -> np.ndarray:
 
 
 def _boxes(pointer: int, rows: int, columns: int, box_rows: int, box_columns: int) -> emulation.Boxes:
+    assert columns % 8 == 0, "the copy engine wants rows of whole 16 bytes"
     memory = (ctypes.c_uint16 * (rows * columns)).from_address(pointer)
     return emulation.Boxes(np.ctypeslib.as_array(memory).reshape(rows, columns), box_rows, box_columns)
 
