@@ -152,7 +152,7 @@ runpy.run_module(module, run_name="__main__", alter_sys=True)
 """
 
 
-@pytest.mark.parametrize("module", ["rnn.reference"])
+@pytest.mark.parametrize("module", ["rnn.reference", "experiments.reference_check"])
 def test_without_tensorflow_the_commands_say_what_to_install(module: str, tmp_path: Path) -> None:
     done = _run([sys.executable, "-c", BLOCKED, module], tmp_path)
     assert done.returncode == cli.ABSENT

@@ -24,6 +24,7 @@ from kernels.measure.timing import Spread, spread
 
 __all__ = [
     "SCHEMA",
+    "AgreementPoint",
     "Git",
     "MatmulPoint",
     "Point",
@@ -116,7 +117,10 @@ class TranscriptLine(msgspec.Struct, frozen=True):
 
 
 class TrainingPoint(msgspec.Struct, frozen=True, tag="training"):
-    """One training run; real, user and sys are seconds of the whole process, as the shell's `time` reports them."""
+    """One training run; real, user and sys are seconds of the whole process, as the shell's `time` reports them.
+
+    energy: joules of the whole machine meanwhile, by meter; empty where nothing told it.
+    """
 
     kernel: str
     engine: str
@@ -139,6 +143,7 @@ class TrainingPoint(msgspec.Struct, frozen=True, tag="training"):
     real: float
     user: float
     sys: float
+    energy: dict[str, float] = {}
 
     @property
     def accuracy(self) -> float:
@@ -169,13 +174,42 @@ class StepPoint(msgspec.Struct, frozen=True, tag="step"):
     loss: float | None = None
     first_call: float | None = None
     samples: list[float] = []
+    cell: str = "lstm"
+    optimizer: str = "sgd"
 
 
-Point = MatmulPoint | TrainingPoint | StepPoint | ThreadPoint
+class AgreementPoint(msgspec.Struct, frozen=True, tag="agreement"):
+    """An engine beside the reference, from the same weights and on the same batches.
+
+    logits, gradients (by weight): norm of the difference over the norm of the reference's, on the first batch.
+    losses, reference_losses: of each training step, before its update.
+    """
+
+    kernel: str
+    engine: str
+    mode: str
+    cell: str
+    optimizer: str
+    hidden: int
+    batch_size: int
+    seed: int
+    logits: float
+    gradients: dict[str, float]
+    losses: list[float]
+    reference_losses: list[float]
+
+    @property
+    def loss_difference(self) -> float:
+        """The largest of the losses' relative differences."""
+        pairs = zip(self.losses, self.reference_losses, strict=True)
+        return max(abs(ours - theirs) / abs(theirs) for ours, theirs in pairs)
+
+
+Point = MatmulPoint | TrainingPoint | StepPoint | ThreadPoint | AgreementPoint
 
 
 class Results(msgspec.Struct, frozen=True):
-    """One result file."""
+    """One result file. price: of the machine in dollars, where its owner told it."""
 
     schema: int
     command: str
@@ -186,6 +220,7 @@ class Results(msgspec.Struct, frozen=True):
     ceilings: Ceilings | None
     points: list[Point]
     levels: list[Level] = []
+    price: float | None = None
 
 
 def new(

@@ -1,0 +1,59 @@
+"""A training command as a process of its own, timed as the shell's `time` would."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from kernels import cli
+from kernels.measure.results import TrainingPoint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["train"]
+
+
+def train(module: str, arguments: Sequence[str], *, show: bool) -> TrainingPoint:
+    """What `python -m module` measured, with real, user and sys of the whole process.
+
+    show: pass its lines on. Where it fails, its own error line and exit code end the command.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "run.json"
+        command = [sys.executable, "-m", module, *arguments, "--results", str(file)]
+        before, begin = _children(), time.perf_counter()
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=None if show else subprocess.PIPE, text=True
+        ) as child:
+            assert child.stdout is not None
+            for line in child.stdout:
+                if show and not line.startswith("wrote "):
+                    print(line, end="", flush=True)
+            said = child.stderr.read() if child.stderr else ""
+        real, after = time.perf_counter() - begin, _children()
+        if child.returncode:
+            sys.stderr.write(said)
+            sys.exit(child.returncode if child.returncode > 0 else cli.CHECK_FAILED)
+        (point,) = cli.read_results(file).points
+    assert isinstance(point, TrainingPoint)
+    if before is None or after is None:
+        return point
+    user, system = after[0] - before[0], after[1] - before[1]
+    return msgspec.structs.replace(point, real=real, user=user, sys=system)
+
+
+def _children() -> tuple[float, float] | None:
+    """user and sys seconds of all child processes that have ended; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime, usage.ru_stime
