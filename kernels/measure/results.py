@@ -224,7 +224,12 @@ class Results(msgspec.Struct, frozen=True):
 
 
 def new(
-    module: str, arguments: list[str], points: Sequence[Point], ceilings: Ceilings | None, levels: Sequence[Level] = ()
+    module: str,
+    arguments: list[str],
+    points: Sequence[Point],
+    ceilings: Ceilings | None,
+    levels: Sequence[Level] = (),
+    price: float | None = None,
 ) -> Results:
     """Results of this process, on this machine, from this source."""
     return Results(
@@ -237,6 +242,7 @@ def new(
         ceilings=ceilings,
         points=list(points),
         levels=list(levels),
+        price=price,
     )
 
 
