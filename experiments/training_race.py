@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from kernels import cli, progress
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from kernels.measure.results import StepPoint
+    from kernels.measure.results import Results, StepPoint
     from rnn.settings import Settings
 
 EXAMPLES = """\
@@ -235,16 +235,37 @@ def _show(points: list[StepPoint], options: argparse.Namespace, peak: float) -> 
     for point in points:
         if point.status != "ok":
             print(f"{point.contestant} {point.status}: {point.reason}")
+    for sentence in sentences(timed):
+        print(sentence)
+
+
+def sentences(points: Sequence[StepPoint]) -> list[str]:
+    """The fastest against the second, and our fastest engine against TensorFlow's best mode."""
+    from kernels.measure.timing import ratio, spread
+
+    timed = sorted((point for point in points if point.samples), key=lambda point: spread(point.samples).median)
+    ours = next((point for point in timed if point.contestant.startswith(("fused", "stepwise"))), None)
+    theirs = next((point for point in timed if point.contestant.startswith("TensorFlow")), None)
+    said = []
     if len(timed) > 1:
         times = ratio(timed[1].samples, timed[0].samples)
         factor = f"{times.median:.2f} ± {times.half_range:.2f}"
-        print(f"{timed[0].contestant} is {factor} times faster than {timed[1].contestant}")
-    ours = next((point for point in timed if point.contestant.startswith(("fused", "stepwise"))), None)
-    theirs = next((point for point in timed if point.contestant.startswith("TensorFlow")), None)
+        said.append(f"{timed[0].contestant} is {factor} times faster than {timed[1].contestant}")
     if ours and theirs:
         times = ratio(theirs.samples, ours.samples)
-        factor = f"{times.median:.2f} ± {times.half_range:.2f}"
-        print(f"{ours.contestant} is {factor} times as fast as TensorFlow's best mode, {theirs.contestant.split()[-1]}")
+        factor, mode = f"{times.median:.2f} ± {times.half_range:.2f}", theirs.contestant.split()[-1]
+        said.append(f"{ours.contestant} is {factor} times as fast as TensorFlow's best mode, {mode}")
+    return said
+
+
+def arithmetic_limit(found: Results) -> float | None:
+    """Seconds of a step at the measured peak; None where no peak was measured, or no step."""
+    from kernels.measure.results import StepPoint
+
+    steps = [point for point in found.points if isinstance(point, StepPoint)]
+    if found.ceilings is None or not steps:
+        return None
+    return _flops(steps[0].batch_size, steps[0].hidden) / found.ceilings.peak_flops
 
 
 def _flops(batch: int, hidden: int, steps: int = 28, inputs: int = 28) -> int:

@@ -29,7 +29,7 @@ def draw(results: Results, theme: str = "light") -> Figure:
         names = list(dict.fromkeys(point.kernel for point in points))
         colour = series(names, colours)
         if squares:
-            _lines(panels[0], squares, colour)
+            _lines(panels[0], squares, colour, colours.paper)
         if others:
             _shapes(panels[-1], others, colour, label=not squares)
         for panel in panels:
@@ -46,7 +46,7 @@ def draw(results: Results, theme: str = "light") -> Figure:
     return figure
 
 
-def _lines(panel: Axes, points: Sequence[MatmulPoint], colour: dict[str, str]) -> None:
+def _lines(panel: Axes, points: Sequence[MatmulPoint], colour: dict[str, str], paper: str) -> None:
     ends: dict[str, tuple[float, float]] = {}
     for name in colour:
         own = sorted((point for point in points if point.kernel == name), key=lambda point: point.n)
@@ -68,7 +68,8 @@ def _lines(panel: Axes, points: Sequence[MatmulPoint], colour: dict[str, str]) -
     heights = _spread({name: y for name, (_, y) in ends.items()})
     for name, (x, y) in ends.items():
         panel.annotate(
-            name, (x, y), (right * 1.25, heights[name]), color=colour[name], va="center", fontsize=10,
+            name, (x, y), (right * 1.25, heights[name]), color=colour[name], va="center", fontsize=11,
+            bbox={"facecolor": paper, "edgecolor": "none", "pad": 1.5},  # no line runs through a name
             arrowprops={"arrowstyle": "-", "color": colour[name], "alpha": 0.4, "linewidth": 0.8},
         )  # fmt: skip
 
