@@ -176,7 +176,7 @@ def table_rows(jobs: Sequence[Job], years: float) -> list[tuple[str, list[str]]]
         ("sys", [times(job)[2] for job in jobs]),
         ("steps/s, all included", [f"{job.steps_per_second:.1f}" for job in jobs]),
         ("speed-up over the first", [f"{jobs[0].real / job.real:.2f}" for job in jobs]),
-        ("cores kept busy", [f"{job.busy:.2f}" for job in jobs]),
+        ("cores kept busy", [f"{job.busy:.2f}" + (f" of {job.cores}" if job.cores else "") for job in jobs]),
         ("accuracy, first 128 images", [f"{job.accuracy_first_128:.3f}" for job in jobs]),
         ("accuracy, all test images", [_said(job.accuracy and job.accuracy[0], "{:.4f}") for job in jobs]),
         ("95% interval", [_said(job.accuracy, "{0[1]:.3f}–{0[2]:.3f}") for job in jobs]),

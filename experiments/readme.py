@@ -76,25 +76,26 @@ def race_paragraph() -> str:
 
 
 def reference_table() -> str:
-    """How near ours and TensorFlow's are, from the committed check."""
+    """How near ours and TensorFlow's are, from the committed checks, each of some cells and optimizers."""
     from experiments import _reference_tables
 
-    if not (gallery.RESULTS / "reference_check.json").exists():
-        return "No result of the whole check is committed yet."
-    found = gallery.committed("reference_check")
-    trained = _reference_tables.accuracies(found.points)
+    files = [cli.read_results(path) for path in sorted((gallery.RESULTS / "reference_check").glob("*.json"))]
+    if not files:
+        return "No result of the check is committed yet."
+    points = [point for found in files for point in found.points]
+    trained = _reference_tables.accuracies(points)
     lines = [
         "| cell, optimizer, TensorFlow's mode | gradients | 200 losses | accuracy, ours | TensorFlow's |",
         "|---|---:|---:|---:|---:|",
     ]
-    for point in _reference_tables.agreements(found.points):
+    for point in _reference_tables.agreements(points):
         shares = trained.get((point.cell, point.optimizer), ("–", "–"))
         lines.append(
             f"| {point.cell}, {point.optimizer}, {point.mode} | {max(point.gradients.values()):.0e} "
             f"| {point.loss_difference:.0e} | {shares[0]} | {shares[1]} |"
         )
-    said = "; ".join(_reference_tables.ratios(found.points))
-    return "\n".join([*lines, "", f"Measured by `{found.command}` on {_machine(found)}. A step: {said}."])
+    lines += ["", *(f"Measured by `{found.command}` on {_machine(found)}." for found in files)]
+    return "\n".join([*lines, f"One training step: {'; '.join(_reference_tables.ratios(points))}."])
 
 
 def machines_table() -> str:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rnn.settings import Settings
 
 EXAMPLES = """\
-  python -m experiments.reference_check                        both cells, both optimizers, 5 seeds: hours
+  python -m experiments.reference_check                        both cells, both optimizers, 5 seeds: above an hour
   python -m experiments.reference_check --seeds 0              without the whole runs: minutes
   python -m experiments.reference_check --cell lstm --optimizer sgd --seeds 2 --steps 1000 --results check.json
 exit codes: 0 they agree, 1 they do not, 2 wrong usage, 3 TensorFlow or the kernel cannot run here"""

@@ -42,7 +42,7 @@ def test_the_published_runs_give_the_articles_arithmetic(capsys: pytest.CaptureF
     assert (server.accuracy_first_128 * 128, box.accuracy_first_128 * 128) == (115, 113)
     jobs = _jobs.published()
     assert _row(jobs, "speed-up over the first") == ["1.00", "3.93"]
-    assert _row(jobs, "cores kept busy") == ["6.24", "1.07"]  # of 48, and of those of the box
+    assert _row(jobs, "cores kept busy") == ["6.24 of 48", "1.07"]
     assert _row(jobs, "real") == ["5m24.519s", "1m22.601s"]
     assert _row(jobs, "user") == ["27m32.158s", "1m21.002s"]
     assert _row(jobs, "sys") == ["6m12.759s", "0m7.588s"]
@@ -70,7 +70,7 @@ def test_a_result_file_is_one_more_machine(tmp_path: Path, capsys: pytest.Captur
     assert "</svg>" in picture.read_text()
     jobs = machines.load([mine], [1500.0], published=True)
     assert _row(jobs, "speed-up over the first")[2] == "6.49"
-    assert _row(jobs, "cores kept busy")[2] == "1.90"
+    assert _row(jobs, "cores kept busy")[2].startswith("1.90 of ")
     assert _row(jobs, "steps/s, all included")[2] == "200.0"
     assert _row(jobs, "price") == ["–", "$850", "$1,500"]
     assert _row(jobs, "accuracy, all test images") == ["–", "–", "0.8700"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -137,6 +139,24 @@ def test_the_command_says_and_writes_what_training_does(tmp_path: Path, small: P
     assert theirs.user > 0
     lines = [[line for line in text.splitlines() if line.startswith(("All", "Testing"))] for text in said.values()]
     assert lines[0] == lines[1]
+
+
+@tensorflow
+def test_ctrl_c_is_one_line(tmp_path: Path, small: Path) -> None:
+    arguments = ["--data", str(small), "--steps", "100000", "--batch-size", "4", "--hidden", "4", "--cell", "elman"]
+    running = subprocess.Popen(
+        _command("rnn.reference", *arguments), cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert running.stdout is not None
+    for line in running.stdout:
+        if line.startswith("Step 200,"):
+            break
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == cli.INTERRUPTED
+    assert re.fullmatch(r"interrupted after step \d+; the reference keeps no checkpoints\n", said)
+    assert list(tmp_path.iterdir()) == []
 
 
 # stands for a machine without TensorFlow, whatever is installed on this one
