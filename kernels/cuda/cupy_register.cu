@@ -3,8 +3,8 @@
 // At the same time: a block of 256 threads computes 128 x 128 numbers of C, each thread 8 x 8 of them, whose 64
 // multiplications wait for nothing but each other's operands. A thread's columns lie COLUMNS apart, so neighbouring threads
 // still read and store neighbouring numbers; so do its rows.
-// The tile of A lies transposed in shared memory, one step of k after another, with four numbers of padding to a row:
-// without it the threads that store a row of A would meet in four banks of 32.
+// The tile of A lies transposed in shared memory, one step of k after another, with two numbers of padding to a row:
+// without it the threads that store a row of A would meet in two banks of 32.
 // Limit: numbers travel from shared memory 4 bytes at a time, and all threads wait while the next tiles are fetched.
 // cupy_vector.cu loads 16 bytes at once, cupy_pipelined.cu fetches ahead. The same in Numba: numba_register.py.
 //
@@ -16,7 +16,7 @@ constexpr int THREADS = ROWS * COLUMNS;
 extern "C" __global__ void __launch_bounds__(THREADS)
 matmul(const float* __restrict__ a, const float* __restrict__ b, float* __restrict__ c, int m, int n, int k,
        long long a_down, long long a_along, long long b_down, long long b_along) {
-    __shared__ float a_tile[BLOCK_K][BLOCK_M + 4];
+    __shared__ float a_tile[BLOCK_K][BLOCK_M + 2];
     __shared__ float b_tile[BLOCK_K][BLOCK_N];
     const int x = threadIdx.x, y = threadIdx.y, thread = y * COLUMNS + x;
     const int top = blockIdx.y * BLOCK_M, left = blockIdx.x * BLOCK_N;

@@ -3,8 +3,8 @@
 At the same time: a block of 256 threads computes 128 x 128 numbers of C, each thread 8 x 8 of them, whose 64
 multiplications wait for nothing but each other's operands. A thread's columns lie THREADS apart, so neighbouring
 threads still read and store neighbouring numbers; so do its rows.
-The tile of A lies transposed in shared memory, one step of k after another, with four numbers of padding to a row:
-without it the threads that store a row of A would meet in four banks of 32.
+The tile of A lies transposed in shared memory, one step of k after another, with two numbers of padding to a row:
+without it the threads that store a row of A would meet in two banks of 32.
 Limit: numbers travel from shared memory 4 bytes at a time, and all threads wait while the next tiles are fetched.
 The CUDA C kernels go on: cupy_vector.cu loads 16 bytes at once, cupy_pipelined.cu fetches ahead.
 The same in CUDA C: cupy_register.cu.
@@ -14,8 +14,8 @@ from numba import cuda, float32
 from numpy.typing import NDArray
 
 BLOCK = 128  # rows and columns of a block's tile of C
-DEPTH = 8  # steps of k per tile
-PITCH = BLOCK + 4  # numbers from one row of the tile of A to the next
+DEPTH = 16  # steps of k per tile
+PITCH = BLOCK + 2  # numbers from one row of the tile of A to the next
 THREADS = 16  # along each side of the tile
 EACH = BLOCK // THREADS  # rows and columns of a thread's tile
 FETCHED = BLOCK * DEPTH // THREADS**2  # numbers of A, and of B, that each thread fetches per tile

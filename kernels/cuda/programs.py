@@ -61,10 +61,10 @@ class Program:
 
 
 _TABLE = (
-    Program("cuda-cupy-naive", (OneEach(32, 8, along_rows=True),), registers=40, specialised=False),
-    Program("cuda-cupy-coalesced", (OneEach(8, 32),), registers=40, specialised=False),
+    Program("cuda-cupy-naive", (OneEach(32, 8, along_rows=True),), registers=64, specialised=False),
+    Program("cuda-cupy-coalesced", (OneEach(8, 32),), registers=64, specialised=False),
     Program("cuda-cupy-shared", (Square(32),), registers=64, specialised=False),
-    Program("cuda-cupy-register", (Register(128, 128, 8, 8, 8),), 128, specialised=False),
+    Program("cuda-cupy-register", (Register(128, 128, 16, 8, 8),), 128, specialised=False),
     Program("cuda-cupy-vector", (Vector(128, 128, 8, 8, 8),), 128),
     Program("cuda-cupy-pipelined", (Pipelined(128, 128, 16, 8, 8, 3),), 128),
     Program(
@@ -74,7 +74,7 @@ _TABLE = (
             WarpTile(128, 128, 16, 32, 64, 3, 2, 8, 8, 8),
             WarpTile(128, 256, 16, 64, 64, 3, 1, 8, 16, 8),
             WarpTile(256, 128, 16, 64, 64, 3, 1, 8, 16, 8),
-            WarpTile(128, 128, 8, 32, 64, 4, 2, 8, 8, 8),
+            WarpTile(128, 128, 8, 32, 64, 3, 2, 8, 8, 8),
             WarpTile(128, 64, 16, 32, 32, 3, 2, 8, 8, 4),
             WarpTile(64, 64, 16, 32, 32, 3, 4, 8, 8, 4),
             WarpTile(32, 64, 16, 16, 32, 4, 4, 8, 4, 4),

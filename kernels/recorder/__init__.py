@@ -1,0 +1,153 @@
+"""Runs a CUDA kernel written for Numba, unchanged and without a GPU, and tells what its threads do to each other.
+
+>>> from kernels.recorder import record
+>>> recording = record(kernel, grid, block, a, b, c)
+>>> recording.check()  # RecorderError names each fault by its source line
+>>> [count.sectors for count in recording.counts.of(array="a", kind="read")]
+
+Reported: indices outside an array (negative ones too: Numba would wrap them round), barriers that some threads do not
+reach, data races in shared and global memory, reads of shared or local memory that nobody has written. Counted:
+accesses per instruction, thread and result, 32-byte sectors of global memory and bank conflicts of shared memory.
+
+Not modelled
+- Time: neither latency, occupancy, registers nor caches. Counts are exact, speeds are not to be had from them.
+- Weak memory order: a thread sees what was written before it runs. Fences order nothing here, so the pattern "the last
+  block to arrive adds up the others' results" is reported as a race, though fence and atomic counter make it right.
+- Interleaving: threads change only at barriers and warp functions. Races are found from the addresses, not from wrong
+  results, so one order suffices; try other orders to see results change.
+- syncwarp orders memory only where all lanes of a warp meet at it; shuffles and votes never do.
+- Reconvergence: the k-th access of each lane at one site since the last barrier counts as one access of the warp.
+  A loop whose lanes skip different passes is then grouped more generously than a GPU would.
+- Races are compared by the first byte of an element, so two views of different item sizes may escape.
+- Cooperative grids, streams, textures, vector types, libdevice.
+
+Numbers are NumPy scalars, so float32 arithmetic is rounded as on a GPU, but one product and sum may there be fused into
+a single rounding. Python's own int and float are wider: `x * 0.5` stays float32 here and is float64 in Numba, integers
+never overflow, and functions of `math` return float64.
+
+Limits: memory grows with the longest barrier interval of one block (about 200 bytes per access), by 24 bytes per
+element of the arguments, and by 28 bytes per event up to max_events; later events are dropped, but still counted.
+"""
+
+from __future__ import annotations
+
+import inspect
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from numbers import Number
+from typing import Any
+
+import numpy as np
+
+from kernels.recorder.analysis import Analysis
+from kernels.recorder.counts import Count, Counts
+from kernels.recorder.events import Barrier, Event, Events
+from kernels.recorder.faults import Fault, FaultKind, Faults, RecorderError, ThreadId, Threads, position
+from kernels.recorder.intrinsics import Intrinsics
+from kernels.recorder.memory import Array, Memory, Space
+from kernels.recorder.schedule import Order, Schedule
+from kernels.recorder.sites import Site, Sites
+from kernels.recorder.substitute import python_function, substituted
+
+__all__ = [
+    "Array",
+    "Barrier",
+    "Count",
+    "Counts",
+    "Event",
+    "Events",
+    "Fault",
+    "FaultKind",
+    "Order",
+    "RecorderError",
+    "Recording",
+    "Site",
+    "Space",
+    "ThreadId",
+    "record",
+]
+
+_MAX_THREADS = 1024  # of a block, on every GPU
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a launch did. Without trace, faults are only indices and barriers, and counts and events are empty.
+
+    shared_bytes: shared memory of a block, dynamic and static.
+    """
+
+    grid: tuple[int, ...]
+    block: tuple[int, ...]
+    faults: tuple[Fault, ...]
+    counts: Counts
+    events: Events
+    shared_bytes: int
+
+    def check(self) -> None:
+        """Raises RecorderError if there is any fault."""
+        if self.faults:
+            raise RecorderError(self.faults)
+
+
+def record(
+    kernel: Callable[..., Any],
+    grid: tuple[int, ...],
+    block: tuple[int, ...],
+    *arguments: Any,
+    trace: bool = True,
+    order: Order = "forward",
+    shared_bytes: int = 0,
+    max_events: int = 1_000_000,
+) -> Recording:
+    """Run kernel[grid, block](*arguments) thread by thread; arrays are NumPy's, and written to as on a GPU.
+
+    kernel: what @cuda.jit makes of a function, or the function. grid, block: 1 to 3 numbers, x first. shared_bytes: of
+    dynamic shared memory. order: of the threads between barriers and of the blocks, "forward", "reverse" or a seed to
+    shuffle with. trace=False only runs the kernel, several times faster. A thread that uses a wrong index is stopped,
+    its block at the next barrier; other blocks go on.
+    Raises ValueError for a launch no GPU would take, TypeError for what the recorder cannot run (slices are read-only
+    views), and whatever the kernel itself raises.
+    """
+    grid, block = _extents("grid", grid), _extents("block", block)
+    if prod(block) > _MAX_THREADS:
+        raise ValueError(f"a block has at most {_MAX_THREADS} threads, not {prod(block)} ({block})")
+    function = python_function(kernel)
+    sites, faults, names = Sites(), Faults(), Threads(grid, block)
+    log: array[int] = array("q")
+    memory = Memory(sites, log, trace, shared_bytes)
+    placed = [
+        memory.argument(name, argument) if isinstance(argument, np.ndarray) else _scalar(name, argument)
+        for name, argument in zip(inspect.signature(function).bind(*arguments).arguments, arguments, strict=True)
+    ]
+    analysis = Analysis(names, sites, memory, faults, max_events)
+
+    def interval_ends(barrier: int | None) -> None:
+        if trace:
+            analysis.interval_ends(log, schedule.segments, barrier)
+            del log[:]
+        schedule.segments.clear()
+
+    schedule = Schedule(names, order, sites, faults, log, interval_ends)
+    cuda = Intrinsics(memory, schedule.current, grid, block)
+    bound = substituted(function, cuda, memory)
+    for number in schedule.ordered(range(prod(grid))):
+        cuda.blockIdx.move(*(*position(number, grid), 0, 0)[:3])
+        memory.start_block()
+        analysis.start_block(number)
+        schedule.run(number, bound, placed, cuda)
+    return Recording(grid, block, faults.all(), analysis.counts(), analysis.events(), memory.shared_bytes)
+
+
+def _scalar(name: str, value: Any) -> Any:
+    if not isinstance(value, (Number, np.generic)):
+        raise TypeError(f"{name} must be a NumPy array or a number, not {type(value).__name__}")
+    return value
+
+
+def _extents(name: str, numbers: tuple[int, ...]) -> tuple[int, ...]:
+    if not 1 <= len(numbers) <= 3 or any(not isinstance(n, int) or n < 1 for n in numbers):
+        raise ValueError(f"the {name} is a tuple of 1 to 3 whole numbers of at least 1, not {numbers!r}")
+    return numbers

@@ -1,0 +1,65 @@
+"""What is said when a barrier does not find all its threads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kernels.recorder.faults import Fault, Threads, listed
+from kernels.recorder.intrinsics import WARP
+from kernels.recorder.sites import Site
+from kernels.recorder.threads import Thread
+
+__all__ = ["diverged", "missed", "missed_by_lanes"]
+
+
+def missed(names: Threads, block: int, barrier: Site, threads: Sequence[Thread]) -> list[Fault]:
+    """Some threads of the block wait at the barrier, the others have returned: one fault per line of return."""
+    waiting = names.names(block, [thread.number for thread in threads if not thread.done])
+    returned: dict[int | None, list[int]] = {}
+    for thread in threads:
+        if thread.done:
+            returned.setdefault(thread.last_line, []).append(thread.number)
+    faults = []
+    for line, numbers in returned.items():
+        gone = names.names(block, numbers)
+        where = f"at line {line}" if line else "earlier"
+        message = f"{listed(waiting)} wait here, but {listed(gone)} returned {where}"
+        faults.append(Fault("missed barrier", message, barrier.file, barrier.line, waiting, line, gone))
+    return faults
+
+
+def diverged(names: Threads, block: int, sites: Sequence[Site], waiting: Sequence[Thread]) -> list[Fault]:
+    """The threads of the block wait at different barriers: the first place, paired with each other one."""
+    groups: dict[int, list[int]] = {}
+    for thread in waiting:
+        if thread.wait:
+            groups.setdefault(thread.wait.site, []).append(thread.number)
+    first, *others = sorted(groups, key=lambda site: (sites[site].line, site))
+    here, here_threads = sites[first], names.names(block, groups[first])
+    faults = []
+    for other in others:
+        there, threads = sites[other], names.names(block, groups[other])
+        message = f"{listed(here_threads)} wait here, but {listed(threads)} wait at line {there.line}"
+        faults.append(Fault("divergent barrier", message, here.file, here.line, here_threads, there.line, threads))
+    return faults
+
+
+def missed_by_lanes(names: Threads, block: int, sites: Sequence[Site], alive: Sequence[Thread]) -> list[Fault]:
+    """Lanes named in the mask of a warp function are not where the others wait for them."""
+    groups: dict[tuple[int, int, int], list[Thread]] = {}
+    for thread in alive:
+        if thread.wait and thread.wait.mask is not None:
+            groups.setdefault((thread.number // WARP, thread.wait.site, thread.wait.mask), []).append(thread)
+    faults = []
+    for (warp, site, mask), group in groups.items():
+        called = [t for t in alive if t.number // WARP == warp and mask >> t.number % WARP & 1]
+        absent = [thread for thread in called if thread not in group]
+        here, waiting = sites[site], names.names(block, [thread.number for thread in group])
+        missing = names.names(block, [thread.number for thread in absent])
+        line = absent[0].last_line if absent else None
+        why = (
+            f"{listed(missing)}, named in the mask, are at line {line}" if absent else "are not named in their own mask"
+        )
+        message = f"{listed(waiting)} wait here, but {why}"
+        faults.append(Fault("missed warp barrier", message, here.file, here.line, waiting, line, missing))
+    return faults
