@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
@@ -28,9 +27,9 @@ SMALL: dict[str, Tile] = {
     "cuda-cupy-coalesced": OneEach(3, 5),
     "cuda-cupy-shared": Square(4),
     "cuda-cupy-register": Register(6, 4, 5, 3, 2),
-    "cuda-cupy-vector": Vector(16, 32, 4, 4, 4),
-    "cuda-cupy-pipelined": Pipelined(32, 16, 4, 4, 4, 2),
-    "cuda-cupy-warptile": WarpTile(32, 32, 4, 16, 32, 3, 1, 2, 4, 4),
+    "cuda-cupy-vector": Vector(16, 32, 8, 4, 4),
+    "cuda-cupy-pipelined": Pipelined(32, 16, 8, 4, 4, 2),
+    "cuda-cupy-warptile": WarpTile(32, 32, 8, 16, 32, 3, 1, 2, 4, 4),
     "cuda-cupy-tensor": Tensor(32, 32, 8, 16, 32, 3, 1, 2),
 }
 LAYOUTS = ("nn", "nt", "tn", "tt")
@@ -68,7 +67,9 @@ class Case(NamedTuple):
         return -(-m // 4) * 4 if self.layout[0] == "t" else m, -(-k // 4) * 4 if along_k else k, -(-n // 4) * 4
 
 
-TILES = [Case(program, tile) for name, program in PROGRAMS.items() if name in SMALL for tile in (program.tile, SMALL[name])]
+TILES = [
+    Case(program, tile) for name, program in PROGRAMS.items() if name in SMALL for tile in (program.tile, SMALL[name])
+]
 CASES = [
     case._replace(layout=layout, aligned=aligned)
     for case, layout, aligned in product(TILES, LAYOUTS, (False, True))
@@ -77,12 +78,11 @@ CASES = [
 
 
 @pytest.fixture(scope="module", autouse=True)
-def compiled() -> Iterator[None]:
+def compiled() -> None:
     """All of them beforehand, on all cores."""
     compiler.runtime()
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda what: compiler.build(*what), {(case.program.source, case.options) for case in CASES}))
-    yield
 
 
 def operands(case: Case, m: int, k: int, n: int) -> tuple[np.ndarray, np.ndarray]:

@@ -46,7 +46,8 @@ def product(a: np.ndarray, b: np.ndarray, order: Order, tile: Hopper, source: Pa
     (m, k), n = a.shape, b.shape[1]
     c = np.full((m, n), np.nan, np.float32)
     boxes = [
-        Boxes(rounded(x, tile, order, source), rows, tile.block_k) for x, rows in ((a, tile.block_m), (b.T, tile.block_n))
+        Boxes(rounded(x, tile, order, source), rows, tile.block_k)
+        for x, rows in ((a, tile.block_m), (b.T, tile.block_n))
     ]
     emulate(
         source, PROGRAM.options(tile), tile.grid(m, n), tile.block, tile.shared_bytes, *boxes, c, m, n, k,

@@ -60,10 +60,10 @@ def emulate(
     """Run a kernel of a .cu file; arrays that it takes by pointer to non-const are filled in place.
 
     options: -D and -I, as for nvcc. grid, block: 1 to 3 sizes, x first. shared_bytes: of dynamic shared memory.
-    arguments: contiguous arrays, and numbers. order: of the threads between two barriers, and of the blocks. at_start:
-    whether the forbidden memory lies close before each array rather than close behind it. cooperative: all blocks are
-    alive at the same time and may wait for each other in loops that call __nanosleep. seconds: of CPU time that a launch may
-    take.
+    arguments: contiguous arrays, numbers, and matrices in `Boxes` for tensor maps. order: of the threads between two
+    barriers, and of the blocks. at_start: whether the forbidden memory lies close before each array rather than close
+    behind it. cooperative: all blocks are alive at the same time and may wait for each other in loops that call
+    __nanosleep. seconds: of CPU time that a launch may take.
     Raises EmulationError for a kernel that does not compile or does something wrong.
     """
     module = compiler.load(source, tuple(options), kernel)
