@@ -15,7 +15,7 @@ from kernels.cuda.tiles import Hopper
 from tests import emulation
 from tests.emulation import Boxes, EmulationError, Order, compiler, emulate
 
-pytestmark = pytest.mark.skipif(not emulation.available(), reason="the emulator needs g++")
+pytestmark = pytest.mark.skipif(not emulation.available(), reason="the emulator needs g++ 12 on Linux")
 
 PROGRAM = PROGRAMS["cuda-cupy-hopper"]
 ORDERS: tuple[Order, ...] = ("forward", "reverse", 1)

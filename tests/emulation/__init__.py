@@ -9,7 +9,10 @@ copies that are read before they were waited for, are errors or NaN.
 from __future__ import annotations
 
 import ctypes
+import functools
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -39,9 +42,13 @@ class Boxes(NamedTuple):
 Argument = NDArray | Boxes | float
 
 
+@functools.cache
 def available() -> bool:
-    """Whether there is a g++ to compile with."""
-    return shutil.which("g++") is not None
+    """Whether there is a compiler for it: GCC 12 or newer, on Linux."""
+    if sys.platform != "linux" or shutil.which("g++") is None:
+        return False
+    version = subprocess.run(["g++", "-dumpversion"], capture_output=True, text=True, check=True).stdout
+    return int(version.split(".")[0]) >= 12
 
 
 def emulate(
