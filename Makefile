@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: train test scaling gpu readme lint clean
+.PHONY: train test scaling gpu readme gallery lint clean
 
 train: $(VENV)/installed
 	$(RUN) -m rnn.train
@@ -22,6 +22,9 @@ gpu: $(VENV)/installed
 
 readme: $(VENV)/installed
 	$(RUN) -m experiments.readme
+
+gallery: $(VENV)/installed
+	$(RUN) -m experiments.gallery
 
 lint: $(VENV)/installed-dev
 	$(RUN) -m ruff check .

@@ -1,21 +1,18 @@
-"""``python -m experiments.readme``: rewrite the README's table and pictures from ladder.py and committed results."""
+"""``python -m experiments.readme``: rewrite the README's figures and pictures from ladder.py and committed results."""
 
 from __future__ import annotations
 
 import argparse
 import statistics
 import sys
-from pathlib import Path
 
+from experiments import gallery
+from experiments._published import PUBLISHED
 from kernels import cli
 from kernels.ladder import LADDER
 from kernels.measure import results
 
-ROOT = Path(__file__).resolve().parents[1]
-README = ROOT / "README.md"
-SCALING = ROOT / "experiments" / "results" / "matmul_scaling.json"
-SEEDS = ROOT / "experiments" / "results" / "seeds"
-GALLERY = ROOT / "plots" / "gallery"
+README = gallery.ROOT / "README.md"
 SIZE = 1024  # the square whose rate the table shows
 
 EXAMPLES = """\
@@ -25,18 +22,17 @@ EXAMPLES = """\
 
 def ladder_table() -> str:
     """The ladder as Markdown, with each kernel's measured rate at SIZE or the largest size below it."""
-    found = results.read(SCALING)
+    found = gallery.committed("matmul_scaling")
     lines = [
         f"| kernel | what happens at the same time | what holds it back | GFLOP/s at {SIZE} |",
         "|---|---|---|---:|",
     ]
     for spec in LADDER:
         lines.append(f"| `{spec.name}` | {spec.idea} | {spec.bottleneck} | {_rate(found, spec.name)} |")
-    m = found.machine
     assert found.ceilings is not None
     lines += [
         "",
-        f"Measured by `{found.command}` on {m.cpu}, {m.cores} cores ({m.system}), {found.ceilings.threads} threads, "
+        f"Measured by `{found.command}` on {_machine(found)}, {found.ceilings.threads} threads, "
         f"float32 from N(0,1), medians; the machine's measured peak is {found.ceilings.peak_flops / 1e9:.0f} GFLOP/s.",
     ]
     return "\n".join(lines)
@@ -57,8 +53,7 @@ def _rate(found: results.Results, kernel: str) -> str:
 
 def seeds_paragraph() -> str:
     """What the committed runs of the published settings reached, one result file per seed."""
-    runs = [point for path in sorted(SEEDS.glob("*.json")) for point in results.read(path).points]
-    trained = [point for point in runs if isinstance(point, results.TrainingPoint)]
+    trained = gallery.seeds()
     accuracies = sorted(point.accuracy for point in trained)
     first = sorted(point.accuracy_first_128 for point in trained)
     settings = trained[0]
@@ -66,13 +61,60 @@ def seeds_paragraph() -> str:
         f"{len(trained)} seeds of the published run ({settings.steps:,} steps, {settings.optimizer}, rate "
         f"{settings.learning_rate:g}), measured: on all {settings.images:,} images {accuracies[0]:.3f} to "
         f"{accuracies[-1]:.3f}, median {statistics.median(accuracies):.3f}; on the first 128 images {first[0]:.3f} to "
-        f"{first[-1]:.3f}. The article's two runs had 0.898 and 0.883 on their 128."
+        f"{first[-1]:.3f}. The article's two runs had "
+        f"{' and '.join(f'{run.accuracy_first_128:.3f}' for run in PUBLISHED)} on their 128."
     )
+
+
+def race_paragraph() -> str:
+    """Who does a training step in what time, from the committed race."""
+    from experiments.training_race import sentences
+
+    found = gallery.committed("training_race")
+    said = "; ".join(sentences([point for point in found.points if isinstance(point, results.StepPoint)]))
+    return f"Measured by `{found.command}` on {_machine(found)}: {said}."
+
+
+def reference_table() -> str:
+    """How near ours and TensorFlow's are, from the committed checks, each of some cells and optimizers."""
+    from experiments import _reference_tables
+
+    files = [cli.read_results(path) for path in sorted((gallery.RESULTS / "reference_check").glob("*.json"))]
+    if not files:
+        return "No result of the check is committed yet."
+    points = [point for found in files for point in found.points]
+    trained = _reference_tables.accuracies(points)
+    lines = [
+        "| cell, optimizer, TensorFlow's mode | gradients | 200 losses | accuracy, ours | TensorFlow's |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for point in _reference_tables.agreements(points):
+        shares = trained.get((point.cell, point.optimizer), ("–", "–"))
+        lines.append(
+            f"| {point.cell}, {point.optimizer}, {point.mode} | {max(point.gradients.values()):.0e} "
+            f"| {point.loss_difference:.0e} | {shares[0]} | {shares[1]} |"
+        )
+    lines += ["", *(f"Measured by `{found.command}` on {_machine(found)}." for found in files)]
+    return "\n".join([*lines, f"One training step: {'; '.join(_reference_tables.ratios(points))}."])
+
+
+def machines_table() -> str:
+    """The article's comparison, with the machines whose result files are committed."""
+    from experiments._jobs import table_rows
+
+    jobs = gallery.jobs()
+    lines = [f"| | {' | '.join(job.machine for job in jobs)} |", "|---|" + "---:|" * len(jobs)]
+    lines += [f"| {name} | {' | '.join(figures)} |" for name, figures in table_rows(jobs, years=3)]
+    return "\n".join(lines)
+
+
+def _machine(found: results.Results) -> str:
+    return f"{found.machine.cpu}, {found.machine.cores} cores ({found.machine.system})"
 
 
 def render(text: str) -> str:
     """The README with the parts between the markers made anew."""
-    for name, make in (("ladder", ladder_table), ("seeds", seeds_paragraph)):
+    for name, make in PARTS.items():
         start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         before, _, rest = text.partition(start)
         _, marker, after = rest.partition(end)
@@ -82,8 +124,17 @@ def render(text: str) -> str:
     return text
 
 
+PARTS = {
+    "ladder": ladder_table,
+    "seeds": seeds_paragraph,
+    "race": race_paragraph,
+    "reference": reference_table,
+    "machines": machines_table,
+}
+
+
 def main(arguments: list[str] | None = None) -> None:
-    p = cli.Parser("python -m experiments.readme", "Rewrite the README's table and pictures.", EXAMPLES)
+    p = cli.Parser("python -m experiments.readme", "Rewrite the README's figures, and the gallery.", EXAMPLES)
     p.add_argument("--check", action="store_true", help="only compare")
     options = p.parse_args(sys.argv[1:] if arguments is None else arguments)
     with cli.errors_as_lines():
@@ -97,14 +148,9 @@ def _run(options: argparse.Namespace) -> None:
         if fresh != text:
             raise cli.CommandError("README.md is stale; run python -m experiments.readme", cli.CHECK_FAILED)
         return
-    from plots import scaling, style
-
     README.write_text(fresh, encoding="utf-8")
-    print(f"wrote {README.relative_to(ROOT)}")
-    for theme in style.THEMES:
-        path = GALLERY / f"matmul_scaling_{theme}.png"
-        style.save(scaling.draw(results.read(SCALING), theme), path)
-        print(f"wrote {path.relative_to(ROOT)}")
+    print(f"wrote {README}")
+    gallery.redraw()
 
 
 if __name__ == "__main__":

@@ -9,22 +9,20 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import multiprocessing
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from experiments._apart import Apart
 from kernels import cli, progress
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-
     from numpy.typing import NDArray
 
-    from kernels.measure.results import StepPoint
+    from kernels.measure.results import Results, StepPoint
     from rnn.settings import Settings
 
 EXAMPLES = """\
@@ -37,7 +35,6 @@ Step = Callable[[], float]
 RATE = 0.001
 CHECKED_STEPS = 5
 AGREEMENT = 1e-4  # relative, of the losses of the first steps: float32 sums in different orders
-TENSORFLOW_MODES = ("graph", "xla", "keras")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -75,24 +72,28 @@ def _race(options: argparse.Namespace, arguments: list[str]) -> None:
     entries, absent = _contestants(options)
     setting = {"batch_size": options.batch_size, "hidden": options.hidden, "threads": options.threads}
     points: list[StepPoint] = []
-    runners: dict[str, Runner] = {}
+    turns: dict[str, Callable[[], list[float]]] = {}
+    first: dict[str, tuple[float, list[float]]] = {}
     expected: list[float] = []
-    with ExitStack() as open_runners:
+    with ExitStack() as processes:
         with progress.named(len(entries)) as advance:
             for name, start in entries.items():
                 advance(name)
-                runner = open_runners.enter_context(Runner(name, start, options.threads))
-                expected = expected or runner.losses
-                if worst := _disagreement(runner.losses, expected):
+                contestant = processes.enter_context(Apart(name, partial(Contestant, start), options.threads))
+                first[name] = contestant.call("begin")
+                expected = expected or first[name][1]
+                if worst := _disagreement(first[name][1], expected):
                     points.append(results.StepPoint(name, **setting, status="failed", reason=worst))
                 else:
-                    runners[name] = runner
-        taken = timing.alternate({name: runner.turn for name, runner in runners.items()}, options.rounds)
+                    turns[name] = partial(contestant.call, "turn")
+        taken = timing.alternate(turns, options.rounds)
     # once more: a neighbour on the same machine may have been busy the first time
     limits = max(limits, ceilings.measure(options.threads), key=lambda found: found.peak_flops)
-    for name, runner in runners.items():
-        measured = {"loss": runner.losses[0], "first_call": runner.first_call, "samples": taken[name]}
-        points.append(results.StepPoint(name, **setting, status="ok", **measured))
+    for name, samples in taken.items():
+        seconds, losses = first[name]
+        points.append(
+            results.StepPoint(name, **setting, status="ok", loss=losses[0], first_call=seconds, samples=samples)
+        )
     points += [results.StepPoint(name, **setting, status="skipped", reason=reason) for name, reason in absent.items()]
     _show(points, options, limits.peak_flops)
     if options.results:
@@ -108,55 +109,25 @@ def _race(options: argparse.Namespace, arguments: list[str]) -> None:
         raise cli.CommandError("; ".join(wrong), cli.CHECK_FAILED)
 
 
-class Runner:
-    """A contestant in a process of its own: thread pools of two libraries in one process keep each other from working.
+class Contestant:
+    """A training step and what is timed of it."""
 
-    It waits, asleep, until its turn comes. losses: of its first steps. first_call: seconds of the very first.
-    """
+    def __init__(self, start: Callable[[], Step]) -> None:
+        self._step = start()
 
-    def __init__(self, name: str, start: Callable[[], Step], threads: int) -> None:
-        processes = multiprocessing.get_context("spawn")
-        self._name, (self._here, there) = name, processes.Pipe()
-        self._process = processes.Process(target=_serve, args=(there, start, threads), daemon=True)
-        self._process.start()
-        there.close()
-        self.first_call, self.losses = self._receive()
+    def begin(self) -> tuple[float, list[float]]:
+        """Seconds of the very first step, and the losses of the first ones."""
+        from kernels.measure import timing
+
+        losses: list[float] = []
+        seconds = timing.first_call(lambda: losses.append(self._step()))
+        return seconds, losses + [self._step() for _ in range(CHECKED_STEPS - 1)]
 
     def turn(self) -> list[float]:
         """Seconds of a few steps, one by one."""
-        self._here.send(None)
-        return self._receive()
+        from kernels.measure import timing
 
-    def __enter__(self) -> Runner:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._here.close()
-        self._process.join(timeout=10)
-
-    def _receive(self) -> Any:
-        try:
-            return self._here.recv()
-        except EOFError:
-            raise cli.CommandError(f"{self._name} stopped; what it said stands above", cli.CHECK_FAILED) from None
-
-
-def _serve(connection: Connection, start: Callable[[], Step], threads: int) -> None:
-    """A contestant's process: the first steps, then a turn for each message, until the other end is closed."""
-    from kernels.measure import timing
-
-    cli.use_threads(threads)
-    step = start()
-    losses: list[float] = []
-    seconds = timing.first_call(lambda: losses.append(step()))
-    losses += [step() for _ in range(CHECKED_STEPS - 1)]
-    connection.send((seconds, losses))
-    try:
-        while True:
-            connection.recv()
-            connection.send(timing.turn(step))
-    except EOFError:
-        pass
+        return timing.turn(self._step)
 
 
 def _disagreement(losses: list[float], expected: list[float]) -> str | None:
@@ -168,7 +139,7 @@ def _disagreement(losses: list[float], expected: list[float]) -> str | None:
 
 def _contestants(options: argparse.Namespace) -> tuple[dict[str, Callable[[], Step]], dict[str, str]]:
     """What can start here, by name, and why the rest cannot."""
-    from rnn import engines
+    from rnn import engines, reference_network
     from rnn.settings import Settings
 
     settings = Settings(batch_size=options.batch_size, hidden=options.hidden, learning_rate=RATE)
@@ -178,11 +149,11 @@ def _contestants(options: argparse.Namespace) -> tuple[dict[str, Callable[[], St
         if engines.choose("auto", kernel, settings) == "fused":
             entries[f"fused, {kernel.name}"] = partial(_engine, "fused", kernel.name, settings)
     absent = {}
-    if importlib.util.find_spec("tensorflow"):
-        for mode in TENSORFLOW_MODES:
-            entries[f"TensorFlow, {mode}"] = partial(_tensorflow, mode, settings, options.threads)
+    if reason := reference_network.why_absent():
+        absent["TensorFlow"] = reason
     else:
-        absent["TensorFlow"] = "not installed; pip install 'matmul-ladder[reference]'"
+        for mode in reference_network.MODES:
+            entries[f"TensorFlow, {mode}"] = partial(_tensorflow, mode, settings, options.threads)
     if importlib.util.find_spec("torch"):
         entries["PyTorch"] = partial(_torch, settings, options.threads)
     else:
@@ -228,15 +199,17 @@ def _numpy_network(settings: Settings) -> Step:
 
 
 def _tensorflow(mode: str, settings: Settings, threads: int) -> Step:
-    from experiments import _frameworks
+    from rnn.reference_network import Reference
 
-    return _frameworks.tensorflow_step(mode, *_start(settings), RATE, threads)
+    _, x, labels = _start(settings)
+    reference = Reference(settings, mode, threads)
+    return lambda: reference.train(x, labels)
 
 
 def _torch(settings: Settings, threads: int) -> Step:
-    from experiments import _frameworks
+    from experiments import _pytorch
 
-    return _frameworks.torch_step(*_start(settings), RATE, threads)
+    return _pytorch.step_of(*_start(settings), RATE, threads)
 
 
 def _show(points: list[StepPoint], options: argparse.Namespace, peak: float) -> None:
@@ -262,10 +235,37 @@ def _show(points: list[StepPoint], options: argparse.Namespace, peak: float) -> 
     for point in points:
         if point.status != "ok":
             print(f"{point.contestant} {point.status}: {point.reason}")
+    for sentence in sentences(timed):
+        print(sentence)
+
+
+def sentences(points: Sequence[StepPoint]) -> list[str]:
+    """The fastest against the second, and our fastest engine against TensorFlow's best mode."""
+    from kernels.measure.timing import ratio, spread
+
+    timed = sorted((point for point in points if point.samples), key=lambda point: spread(point.samples).median)
+    ours = next((point for point in timed if point.contestant.startswith(("fused", "stepwise"))), None)
+    theirs = next((point for point in timed if point.contestant.startswith("TensorFlow")), None)
+    said = []
     if len(timed) > 1:
         times = ratio(timed[1].samples, timed[0].samples)
         factor = f"{times.median:.2f} ± {times.half_range:.2f}"
-        print(f"{timed[0].contestant} is {factor} times faster than {timed[1].contestant}")
+        said.append(f"{timed[0].contestant} is {factor} times faster than {timed[1].contestant}")
+    if ours and theirs:
+        times = ratio(theirs.samples, ours.samples)
+        factor, mode = f"{times.median:.2f} ± {times.half_range:.2f}", theirs.contestant.split()[-1]
+        said.append(f"{ours.contestant} is {factor} times as fast as TensorFlow's best mode, {mode}")
+    return said
+
+
+def arithmetic_limit(found: Results) -> float | None:
+    """Seconds of a step at the measured peak; None where no peak was measured, or no step."""
+    from kernels.measure.results import StepPoint
+
+    steps = [point for point in found.points if isinstance(point, StepPoint)]
+    if found.ceilings is None or not steps:
+        return None
+    return _flops(steps[0].batch_size, steps[0].hidden) / found.ceilings.peak_flops
 
 
 def _flops(batch: int, hidden: int, steps: int = 28, inputs: int = 28) -> int:

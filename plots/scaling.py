@@ -29,7 +29,7 @@ def draw(results: Results, theme: str = "light") -> Figure:
         names = list(dict.fromkeys(point.kernel for point in points))
         colour = series(names, colours)
         if squares:
-            _lines(panels[0], squares, colour, line_styles(names, colours))
+            _lines(panels[0], squares, colour, line_styles(names, colours), colours.paper)
         if others:
             _shapes(panels[-1], others, colour, label=not squares)
         for panel in panels:
@@ -47,7 +47,9 @@ def draw(results: Results, theme: str = "light") -> Figure:
     return figure
 
 
-def _lines(panel: Axes, points: Sequence[MatmulPoint], colour: dict[str, str], line_style: dict[str, str]) -> None:
+def _lines(
+    panel: Axes, points: Sequence[MatmulPoint], colour: dict[str, str], line_style: dict[str, str], paper: str
+) -> None:
     ends: dict[str, tuple[float, float]] = {}
     for name in colour:
         own = sorted((point for point in points if point.kernel == name), key=lambda point: point.n)
@@ -69,7 +71,8 @@ def _lines(panel: Axes, points: Sequence[MatmulPoint], colour: dict[str, str], l
     heights = _spread({name: y for name, (_, y) in ends.items()})
     for name, (x, y) in ends.items():
         panel.annotate(
-            name, (x, y), (right * 1.25, heights[name]), color=colour[name], va="center", fontsize=10,
+            name, (x, y), (right * 1.25, heights[name]), color=colour[name], va="center", fontsize=11,
+            bbox={"facecolor": paper, "edgecolor": "none", "pad": 1.5},  # no line runs through a name
             arrowprops={"arrowstyle": "-", "color": colour[name], "alpha": 0.4, "linewidth": 0.8, "relpos": (0, 0.5)},
         )  # fmt: skip
 

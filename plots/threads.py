@@ -16,7 +16,7 @@ def draw(results: Results, theme: str = "light") -> Figure:
     points = [point for point in results.points if isinstance(point, ThreadPoint)]
     cores = results.machine.threads
     with themed(theme) as colours:
-        figure = Figure(figsize=(9, 5.4), layout="constrained")
+        figure = Figure(figsize=(10, 5.8), layout="constrained")
         axes = figure.subplots()
         names = list(dict.fromkeys(point.work for point in points))
         colour = series(names, colours)
@@ -34,10 +34,9 @@ def draw(results: Results, theme: str = "light") -> Figure:
             axes.fill_between(x, low, high, color=colour[name], alpha=0.2, linewidth=0)
         axes.set_xticks(counts)
         axes.set_ylim(0, max(cores, 1) * 1.2)
-        axes.set_xlabel("threads")
+        axes.set_xlabel(f"threads, on {results.machine.cpu}; line = median, band = interquartile range")
         axes.set_ylabel("speed-up over 1 thread")
         axes.grid(True, axis="y", linewidth=0.6)
-        axes.legend(frameon=False, fontsize=9, loc="lower right")
+        figure.legend(frameon=False, fontsize=11, loc="outside lower left", ncols=3)
         figure.suptitle("Threads beyond the cores wait", x=0.01, ha="left", fontsize=15, fontweight="bold")
-        figure.supxlabel(f"{results.machine.cpu}; medians, band = interquartile range", x=0.01, ha="left", fontsize=9)
     return figure

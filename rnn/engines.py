@@ -3,15 +3,40 @@
 from __future__ import annotations
 
 import importlib
+from typing import Protocol
+
+from numpy.typing import NDArray
 
 from kernels import Kernel
+from rnn.network import Weights
 from rnn.settings import Settings
 from rnn.stepwise import Stepwise
 
-__all__ = ["ENGINES", "UnsupportedEngine", "choose", "create"]
+__all__ = ["ENGINES", "Engine", "UnsupportedEngine", "choose", "create"]
 
 ENGINES = ("stepwise", "fused")
 _FUSED = {"cpu-numba-simd": ("rnn.fused_cpu", "FusedCPU")}
+
+
+class Engine(Protocol):
+    """What a run asks of an engine; `Stepwise` says what each does."""
+
+    @property
+    def arrays(self) -> dict[str, NDArray]: ...
+
+    def place(self, x: NDArray, /) -> NDArray: ...
+
+    def prepare(self, x: NDArray, labels: NDArray) -> None: ...
+
+    def train(self, x: NDArray, labels: NDArray) -> float: ...
+
+    def loss_and_gradients(self, x: NDArray, labels: NDArray) -> tuple[float, Weights]: ...
+
+    def evaluate(self, x: NDArray, labels: NDArray) -> tuple[float, float]: ...
+
+    def logits(self, x: NDArray) -> NDArray: ...
+
+    def predict(self, x: NDArray) -> NDArray: ...
 
 
 class UnsupportedEngine(ValueError):  # noqa: N818 - reads as what happened

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import statistics
 import time
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +13,15 @@ from numpy.typing import NDArray
 from kernels.measure.results import TranscriptLine
 from rnn.data import CLASSES
 
-__all__ = ["accuracy_line", "confusion_line", "process_times", "time_lines", "transcript_line", "wilson"]
+__all__ = [
+    "accuracy_line",
+    "confusion_line",
+    "mean_interval",
+    "process_times",
+    "time_lines",
+    "transcript_line",
+    "wilson",
+]
 
 
 def transcript_line(line: TranscriptLine) -> str:
@@ -25,6 +35,15 @@ def wilson(correct: int, images: int) -> tuple[float, float]:
 
     interval = binomtest(correct, images).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """The 95% interval (Student's t) of the mean that the values, two or more, are drawn around."""
+    from scipy.stats import t
+
+    half = float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5
+    mean = statistics.fmean(values)
+    return mean - half, mean + half
 
 
 def accuracy_line(correct: int, images: int) -> str:

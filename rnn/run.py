@@ -22,29 +22,32 @@ from rnn import checkpoint, engines, report
 from rnn.batches import Batches, as_steps
 from rnn.data import DataError, load
 from rnn.settings import Settings
+from rnn.stepwise import Stepwise
 
 __all__ = ["Run"]
 
 
 class Run:
-    """One training run, from the options to the last line."""
+    """One training run, from the options to the last line.
+
+    kernel, engine_name: what trains, as result files name it. compiles: whether that takes time before the first step.
+    """
+
+    module = "rnn.train"
+    kernel: str
+    engine_name: str
+    engine: engines.Engine
+    compiles: bool
 
     def __init__(self, options: argparse.Namespace, arguments: list[str]) -> None:
         self.options, self.arguments = options, arguments
         saved = self._saved_checkpoint()
         self.settings = self._settings(saved)
-        self.kernel = cli.get_kernel(options.kernel or (saved.header.kernel if saved else "auto"))
+        self._choose_engine(saved)
         try:
             self.data = load(options.data)
         except DataError as error:
             raise cli.CommandError(str(error)) from error
-        try:
-            self.engine_name = engines.choose(
-                options.engine or (saved.header.engine if saved else "auto"), self.kernel, self.settings
-            )
-        except engines.UnsupportedEngine as error:
-            raise cli.CommandError(str(error)) from error
-        self.engine = engines.create(self.engine_name, self.kernel, self.settings)
         self.batches = Batches(self.data.train, self.settings.batch_size, self.settings.seed, self.engine.place)
         self.step, self.first_step = 0, 1
         self.transcript: list[results.TranscriptLine] = []
@@ -54,10 +57,10 @@ class Run:
     def go(self) -> None:
         """Train, test, report."""
         self._announce()
-        if self.kernel.spec.requires:
+        if self.compiles:
             # held back: a compiler turns a Ctrl-C in its midst into an error of its own
             with _interrupt_flag() as interrupted:
-                start_up = timing.first_call(self._compile)
+                start_up = timing.first_call(lambda: self.engine.prepare(*self.batches[0]))
             if interrupted:
                 raise cli.CommandError("interrupted before the first step", cli.INTERRUPTED)
             print(f"Start-up: {start_up:.1f} s to compile, or to load what an earlier run compiled", flush=True)
@@ -67,6 +70,17 @@ class Run:
             self._test(time.perf_counter() - begin)
 
     # -- before training
+
+    def _choose_engine(self, saved: checkpoint.Checkpoint | None) -> None:
+        kernel = cli.get_kernel(self.options.kernel or (saved.header.kernel if saved else "auto"))
+        try:
+            self.engine_name = engines.choose(
+                self.options.engine or (saved.header.engine if saved else "auto"), kernel, self.settings
+            )
+        except engines.UnsupportedEngine as error:
+            raise cli.CommandError(str(error)) from error
+        self.kernel, self.compiles = kernel.name, bool(kernel.spec.requires)
+        self.engine = engines.create(self.engine_name, kernel, self.settings)
 
     def _saved_checkpoint(self) -> checkpoint.Checkpoint | None:
         if not self.options.resume:
@@ -99,6 +113,7 @@ class Run:
             raise cli.CommandError(
                 f"{self.options.checkpoint} is at step {saved.header.step}, beyond --steps {self.options.steps}"
             )
+        assert isinstance(self.engine, Stepwise), "the reference keeps no checkpoints"
         arrays = self.engine.arrays
         try:
             saved.restore(arrays, self.options.checkpoint)
@@ -107,16 +122,14 @@ class Run:
         self.engine.restore(arrays)
         self.step, self.transcript = saved.header.step, list(saved.header.transcript)
         self.first_step = self.step + 1
-        now, then = (self.kernel.name, self.engine_name), (saved.header.kernel, saved.header.engine)
+        now, then = (self.kernel, self.engine_name), (saved.header.kernel, saved.header.engine)
         if now != then:
             print(f"note: made by {' '.join(then)}, continued by {' '.join(now)}, which may round differently")
 
     def _announce(self) -> None:
         s, data = self.settings, self.data
-        asked = self.options.kernel or ("the checkpoint" if self.options.resume else "auto")
-        became = "" if asked == self.kernel.name else f" (from {asked})"
         print(f"Machine: {machine.describe().sentence()}")
-        print(f"Kernel:  {self.kernel.name}{became}, {self.engine_name} engine, {self.options.threads} threads")
+        print(f"Kernel:  {self._what_trains()}, {self.options.threads} threads")
         trained = f"batches of {s.batch_size}, {s.optimizer} at {s.learning_rate:g}, seed {s.seed}"
         print(f"Network: {s.cell}, {s.hidden} units, {trained}")
         unverified = "" if data.verified else "; these are not the published MNIST files (unverified)"
@@ -125,10 +138,10 @@ class Run:
             print(f"Resumed: {self.options.checkpoint} at step {self.step}")
         sys.stdout.flush()
 
-    def _compile(self) -> None:
-        """Call all that training will call, and change nothing."""
-        self.engine.evaluate(*self.batches[0])
-        self.engine.loss_and_gradients(*self.batches[0])
+    def _what_trains(self) -> str:
+        asked = self.options.kernel or ("the checkpoint" if self.options.resume else "auto")
+        became = "" if asked == self.kernel else f" (from {asked})"
+        return f"{self.kernel}{became}, {self.engine_name} engine"
 
     # -- training
 
@@ -177,7 +190,7 @@ class Run:
             schema=checkpoint.SCHEMA,
             step=self.step,
             settings=self.settings,
-            kernel=self.kernel.name,
+            kernel=self.kernel,
             engine=self.engine_name,
             data=self.data.digest,
             transcript=self.transcript,
@@ -190,7 +203,7 @@ class Run:
                 f"cannot save step {self.step} to {path}: {error.strerror}{kept}", cli.CHECK_FAILED
             ) from error
 
-    def _stop(self) -> None:
+    def _stop(self) -> NoReturn:
         path = self.options.checkpoint or Path(f"checkpoint-{self.settings.cell}-step{self.step}.npz")
         self._save(path)
         arguments = [argument for argument in self.arguments if argument != "--resume"]
@@ -222,7 +235,7 @@ class Run:
         print(report.time_lines(*times))
         if self.options.results:
             point = results.TrainingPoint(
-                kernel=self.kernel.name,
+                kernel=self.kernel,
                 engine=self.engine_name,
                 cell=self.settings.cell,
                 optimizer=self.settings.optimizer,
@@ -244,7 +257,7 @@ class Run:
                 user=times[1],
                 sys=times[2],
             )
-            cli.write_results(self.options.results, results.new("rnn.train", self.arguments, [point], ceilings=None))
+            cli.write_results(self.options.results, results.new(self.module, self.arguments, [point], ceilings=None))
         target = self.options.target_accuracy
         if target is not None and correct / images < target:
             raise cli.CommandError(

@@ -37,6 +37,11 @@ class Stepwise:
         for name, array in (self.weights | self._optimizer.state).items():
             array[...] = arrays[name]
 
+    def prepare(self, x: NDArray, labels: NDArray) -> None:
+        """Call all that training will call, so that it is compiled, and change nothing."""
+        self.evaluate(x, labels)
+        self.loss_and_gradients(x, labels)
+
     def train(self, x: NDArray, labels: NDArray) -> float:
         """One step on a batch x (28,N,28), labels (N,); returns the loss before the update."""
         loss, gradients = self.loss_and_gradients(x, labels)
@@ -53,6 +58,10 @@ class Stepwise:
         loss, _ = softmax_cross_entropy(logits, labels)
         return float(loss), float((logits.argmax(1) == labels).mean(dtype=np.float32))
 
+    def logits(self, x: NDArray) -> NDArray:
+        """Scores (N,10) of images x (28,N,28)."""
+        return self._network.logits(self.weights, x)
+
     def predict(self, x: NDArray) -> NDArray[np.int64]:
         """The digit (N,) recognised in each image of x (28,N,28)."""
-        return self._network.logits(self.weights, x).argmax(1)
+        return self.logits(x).argmax(1)

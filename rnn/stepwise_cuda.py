@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from rnn.arrays import library, to_device, to_host
@@ -38,5 +37,6 @@ class StepwiseCUDA(Stepwise):
     def evaluate(self, x: Any, labels: Any) -> tuple[float, float]:
         return super().evaluate(to_device(x), to_device(labels))
 
-    def predict(self, x: Any) -> NDArray[np.int64]:
-        return to_host(super().predict(to_device(x)))
+    def logits(self, x: Any) -> NDArray:
+        """As on the CPU, and brought to the host."""
+        return to_host(super().logits(to_device(x)))

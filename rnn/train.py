@@ -21,7 +21,6 @@ exit codes: 0 done, 1 a check failed, 2 wrong usage, 3 the kernel cannot run her
 
 def parser() -> argparse.ArgumentParser:
     """The command's options; the defaults of what defines a run are those of `Settings`."""
-    default = Settings()
     p = cli.Parser("python -m rnn.train", "Train a recurrent network on MNIST through any matmul kernel.", EXAMPLES)
     p.add_argument("--kernel", metavar="NAME", help=f"{cli.kernel_help()} (default: auto)")
     p.add_argument(
@@ -29,6 +28,21 @@ def parser() -> argparse.ArgumentParser:
         choices=("auto", "stepwise", "fused"),
         help="stepwise: one operation after another; fused: the whole step at once (default: auto, fused where it is)",
     )
+    add_run_options(p)
+    p.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="save the run here (.npz), at the end and when interrupted",
+    )
+    p.add_argument("--checkpoint-every", type=cli.at_least(1), metavar="N", help="and every N steps")
+    p.add_argument("--resume", action="store_true", help="continue the run saved in --checkpoint, to the same bits")
+    return p
+
+
+def add_run_options(p: argparse.ArgumentParser) -> None:
+    """What every command that trains the network asks: steps, settings, data, threads, and what to do at the end."""
+    default = Settings()
     p.add_argument(
         "--steps",
         type=cli.at_least(1),
@@ -71,14 +85,6 @@ def parser() -> argparse.ArgumentParser:
         help="steps between transcript lines (default: %(default)s)",
     )
     cli.add_threads(p)
-    p.add_argument(
-        "--checkpoint",
-        type=Path,
-        metavar="FILE",
-        help="save the run here (.npz), at the end and when interrupted",
-    )
-    p.add_argument("--checkpoint-every", type=cli.at_least(1), metavar="N", help="and every N steps")
-    p.add_argument("--resume", action="store_true", help="continue the run saved in --checkpoint, to the same bits")
     p.add_argument("--results", type=Path, metavar="FILE", help="write a result file (.json)")
     p.add_argument(
         "--target-accuracy",
@@ -86,7 +92,6 @@ def parser() -> argparse.ArgumentParser:
         metavar="P",
         help="exit 1 if fewer of all test images are recognised",
     )
-    return p
 
 
 def main(arguments: list[str] | None = None) -> None:

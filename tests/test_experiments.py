@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,14 +10,18 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgba
+from matplotlib.text import Text
 
 import kernels
-from experiments import _scaling_table, matmul_scaling, readme, roofline, thread_scaling, training_race
+from experiments import _scaling_table, gallery, matmul_scaling, readme, roofline, thread_scaling, training_race
 from kernels import cli
 from kernels.ladder import KernelSpec
 from kernels.measure import results
 from kernels.measure.bandwidth import Level
 from kernels.measure.ceilings import Ceilings
+from plots.style import THEMES
+from rnn import reference_network
 
 TWO_SIZES = ["--sizes", "8", "33", "--min-time", "0.001"]
 
@@ -134,7 +139,16 @@ def test_list_and_index_name_everything(capsys: pytest.CaptureFixture[str]) -> N
     assert all(name in shown for name in kernels.names())
     command = [sys.executable, "-m", "experiments"]
     index = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    for name in ("matmul_scaling", "roofline", "thread_scaling", "training_race", "readme"):
+    for name in (
+        "matmul_scaling",
+        "roofline",
+        "thread_scaling",
+        "training_race",
+        "readme",
+        "gallery",
+        "machines",
+        "reference_check",
+    ):
         assert f"python -m experiments.{name}" in index
     assert "_tables" not in index
 
@@ -205,6 +219,19 @@ def test_race_refuses_a_step_faster_than_the_arithmetic(
     assert "magic is above the machine's peak" in capsys.readouterr().err
 
 
+def test_race_says_who_is_faster() -> None:
+    def step(contestant: str, seconds: float) -> results.StepPoint:
+        return results.StepPoint(contestant, 128, 128, 2, "ok", samples=[seconds] * 7)
+
+    points = [step("TensorFlow, xla", 0.06), step("TensorFlow, keras", 0.05), step("PyTorch", 0.01)]
+    points += [step("stepwise, cpu-blas", 0.04), step("fused, mine", 0.02)]
+    assert training_race.sentences(points) == [
+        "PyTorch is 2.00 ± 0.00 times faster than fused, mine",
+        "fused, mine is 2.50 ± 0.00 times as fast as TensorFlow's best mode, keras",
+    ]
+    assert training_race.sentences(points[:1]) == []
+
+
 def _two() -> training_race.Step:
     return lambda: 2.0
 
@@ -213,7 +240,8 @@ def _a_little_more() -> training_race.Step:
     return lambda: 2.001
 
 
-def test_race_contestants_agree_on_losses(capsys: pytest.CaptureFixture[str]) -> None:
+def test_race_contestants_agree_on_losses(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(reference_network, "MODES", ("graph",))  # the others' tests are test_reference's
     training_race.main(["--batch-size", "8", "--hidden", "8", "--rounds", "1", "--kernel", "numba", "cpu-blas"])
     shown = capsys.readouterr().out
     for name in ("NumPy, as one writes it", "stepwise, cpu-numba-simd", "fused, cpu-numba-simd", "stepwise, cpu-blas"):
@@ -235,9 +263,57 @@ def test_a_stale_readme_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 
 def test_committed_results_are_clean_and_of_this_schema() -> None:
-    committed = sorted(readme.SCALING.parent.rglob("*.json"))
+    committed = sorted(gallery.RESULTS.rglob("*.json"))
     assert committed
     for path in committed:
         found = results.read(path)
         assert found.git is not None, path
         assert not found.git.dirty, path
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("name", gallery.PICTURES)
+def test_every_picture_of_the_gallery_can_be_drawn(name: str, theme: str) -> None:
+    """On the theme's paper, with no text beyond the edge and no letters too small for a README's column."""
+    figure = gallery.PICTURES[name](theme)
+    assert figure.get_facecolor() == to_rgba(THEMES[theme].paper)
+    figure.draw_without_rendering()
+    page = figure.bbox.padded(2)
+    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+    hidden = [
+        label
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks())
+        for label in (tick.label1, tick.label2)
+        if not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
+    ]
+    shown = [text for text in texts if text not in hidden]
+    assert len(shown) > 8
+    scale = 830 / (figure.get_size_inches()[0] * 72)  # a README is about 830 pixels wide
+    for text in shown:
+        box = text.get_window_extent()
+        assert page.xmin <= box.xmin < box.xmax <= page.xmax, text
+        assert page.ymin <= box.ymin < box.ymax <= page.ymax, text
+        assert text.get_fontsize() * scale >= 10, text
+
+
+def test_the_gallery_holds_its_pictures_and_no_others() -> None:
+    expected = {f"{name}_{theme}.png" for name in gallery.PICTURES for theme in THEMES}
+    assert {path.name for path in gallery.GALLERY.iterdir()} == expected
+    text = readme.README.read_text(encoding="utf-8")
+    shown = set(re.findall(r"plots/gallery/(\w+\.png)", text))
+    assert shown <= expected
+    assert len(shown) >= 8
+    for light in (name for name in shown if name.endswith("_light.png")):
+        assert light.replace("_light", "_dark") in shown
+
+
+def test_redraw_writes_every_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gallery, "GALLERY", tmp_path)
+    monkeypatch.setattr(gallery, "PICTURES", {"machines": gallery.PICTURES["machines"]})
+    gallery.main([])
+    light, dark = ((tmp_path / f"machines_{theme}.png").read_bytes() for theme in ("light", "dark"))
+    assert light.startswith(b"\x89PNG")
+    assert dark.startswith(b"\x89PNG")
+    assert light != dark

@@ -26,13 +26,14 @@ _SOFTWARE = (
 
 
 class GPU(msgspec.Struct, frozen=True):
-    """One NVIDIA GPU; memory in bytes, clock in MHz."""
+    """One NVIDIA GPU; memory in bytes, clock in MHz, cores (of CUDA) where the driver tells."""
 
     name: str
     memory: int
     compute_capability: str
     max_sm_clock: int
     driver: str
+    cores: int | None = None
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -121,9 +122,19 @@ def _gpus() -> list[GPU]:
                 compute_capability=f"{major}.{minor}",
                 max_sm_clock=pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_SM),
                 driver=driver,
+                cores=_gpu_cores(handle),
             )
         )
     return gpus
+
+
+def _gpu_cores(handle: object) -> int | None:
+    import pynvml
+
+    try:
+        return int(pynvml.nvmlDeviceGetNumGpuCores(handle))
+    except pynvml.NVMLError:
+        return None
 
 
 def _cpu_name() -> str:

@@ -24,6 +24,7 @@ from kernels.measure.timing import Spread, spread
 
 __all__ = [
     "SCHEMA",
+    "AgreementPoint",
     "Git",
     "MatmulPoint",
     "Point",
@@ -120,7 +121,10 @@ class TranscriptLine(msgspec.Struct, frozen=True):
 
 
 class TrainingPoint(msgspec.Struct, frozen=True, tag="training"):
-    """One training run; real, user and sys are seconds of the whole process, as the shell's `time` reports them."""
+    """One training run; real, user and sys are seconds of the whole process, as the shell's `time` reports them.
+
+    energy: joules of the whole machine meanwhile, by meter; empty where nothing told it.
+    """
 
     kernel: str
     engine: str
@@ -143,6 +147,7 @@ class TrainingPoint(msgspec.Struct, frozen=True, tag="training"):
     real: float
     user: float
     sys: float
+    energy: dict[str, float] = {}
 
     @property
     def accuracy(self) -> float:
@@ -173,13 +178,42 @@ class StepPoint(msgspec.Struct, frozen=True, tag="step"):
     loss: float | None = None
     first_call: float | None = None
     samples: list[float] = []
+    cell: str = "lstm"
+    optimizer: str = "sgd"
 
 
-Point = MatmulPoint | TrainingPoint | StepPoint | ThreadPoint
+class AgreementPoint(msgspec.Struct, frozen=True, tag="agreement"):
+    """An engine beside the reference, from the same weights and on the same batches.
+
+    logits, gradients (by weight): norm of the difference over the norm of the reference's, on the first batch.
+    losses, reference_losses: of each training step, before its update.
+    """
+
+    kernel: str
+    engine: str
+    mode: str
+    cell: str
+    optimizer: str
+    hidden: int
+    batch_size: int
+    seed: int
+    logits: float
+    gradients: dict[str, float]
+    losses: list[float]
+    reference_losses: list[float]
+
+    @property
+    def loss_difference(self) -> float:
+        """The largest of the losses' relative differences."""
+        pairs = zip(self.losses, self.reference_losses, strict=True)
+        return max(abs(ours - theirs) / abs(theirs) for ours, theirs in pairs)
+
+
+Point = MatmulPoint | TrainingPoint | StepPoint | ThreadPoint | AgreementPoint
 
 
 class Results(msgspec.Struct, frozen=True):
-    """One result file."""
+    """One result file. price: of the machine in dollars, where its owner told it."""
 
     schema: int
     command: str
@@ -191,6 +225,7 @@ class Results(msgspec.Struct, frozen=True):
     points: list[Point]
     levels: list[Level] = []
     gpu_ceilings: Ceilings | None = None
+    price: float | None = None
 
 
 def new(
@@ -200,6 +235,7 @@ def new(
     ceilings: Ceilings | None,
     levels: Sequence[Level] = (),
     gpu_ceilings: Ceilings | None = None,
+    price: float | None = None,
 ) -> Results:
     """Results of this process, on this machine, from this source."""
     return Results(
@@ -213,6 +249,7 @@ def new(
         points=list(points),
         levels=list(levels),
         gpu_ceilings=gpu_ceilings,
+        price=price,
     )
 
 

@@ -1,0 +1,68 @@
+"""A training command as a process of its own, timed as the shell's `time` does it, and its energy."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from kernels import cli
+from kernels.measure.energy import Meters
+from kernels.measure.results import TrainingPoint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["train"]
+
+
+def train(module: str, arguments: Sequence[str], *, show: bool) -> TrainingPoint:
+    """What `python -m module` measured, with real, user, sys and energy of the whole process.
+
+    show: pass its lines on. Where it fails, its own error line and exit code end the command.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "run.json"
+        command = [sys.executable, "-m", module, *arguments, "--results", str(file)]
+        meters, before, begin = Meters(), _children(), time.perf_counter()
+        # a session of its own: Ctrl-C is this command's, and leaves no checkpoint of a run nobody will resume
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=None if show else subprocess.PIPE, text=True, start_new_session=True
+        ) as child:
+            assert child.stdout is not None
+            try:
+                for line in child.stdout:
+                    meters.poll()
+                    if show and not line.startswith("wrote "):
+                        print(line, end="", flush=True)
+                said = child.stderr.read() if child.stderr else ""
+            except BaseException:
+                child.kill()
+                raise
+        real, after = time.perf_counter() - begin, _children()
+        meters.poll()
+        if child.returncode:
+            sys.stderr.write(said)
+            sys.exit(child.returncode if child.returncode > 0 else cli.CHECK_FAILED)
+        (point,) = cli.read_results(file).points
+    assert isinstance(point, TrainingPoint)
+    point = msgspec.structs.replace(point, energy=meters.joules)
+    if before is None or after is None:
+        return point
+    user, system = after[0] - before[0], after[1] - before[1]
+    return msgspec.structs.replace(point, real=real, user=user, sys=system)
+
+
+def _children() -> tuple[float, float] | None:
+    """user and sys seconds of all child processes that have ended; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime, usage.ru_stime

@@ -1,0 +1,122 @@
+"""``python -m experiments.gallery``: draw every picture of plots/gallery anew from the committed result files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kernels import cli
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from experiments._jobs import Job
+    from kernels.measure.results import Results, TrainingPoint
+
+__all__ = ["GALLERY", "PICTURES", "RESULTS", "ROOT", "committed", "jobs", "redraw", "seeds"]
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "experiments" / "results"
+GALLERY = ROOT / "plots" / "gallery"
+
+EXAMPLES = """\
+  python -m experiments.gallery
+exit codes: 0 done, 1 a picture cannot be written, 2 a result file cannot be read"""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    p = cli.Parser("python -m experiments.gallery", "Draw the gallery from the committed result files.", EXAMPLES)
+    p.parse_args(sys.argv[1:] if arguments is None else arguments)
+    with cli.errors_as_lines():
+        redraw()
+
+
+def redraw() -> None:
+    """Write every picture, light and dark."""
+    from experiments import _pictures
+    from plots.style import THEMES
+
+    for name, draw in PICTURES.items():
+        for theme in THEMES:
+            _pictures.save(draw(theme), GALLERY / f"{name}_{theme}.png")
+
+
+def committed(name: str) -> Results:
+    """The result file of an experiment."""
+    return cli.read_results(RESULTS / f"{name}.json")
+
+
+def seeds() -> list[TrainingPoint]:
+    """The runs of the published settings with several seeds."""
+    from kernels.measure.results import TrainingPoint
+
+    points = [point for path in sorted((RESULTS / "seeds").glob("*.json")) for point in cli.read_results(path).points]
+    return [point for point in points if isinstance(point, TrainingPoint)]
+
+
+def jobs() -> list[Job]:
+    """The published runs, and the machines whose result files are committed."""
+    from experiments import machines
+
+    return machines.load(sorted((RESULTS / "machines").glob("*.json")), [], published=True)
+
+
+def _matmul_scaling(theme: str) -> Figure:
+    from plots import scaling
+
+    return scaling.draw(committed("matmul_scaling"), theme)
+
+
+def _roofline(theme: str) -> Figure:
+    from plots import roofline
+
+    return roofline.draw(committed("roofline"), theme)
+
+
+def _thread_scaling(theme: str) -> Figure:
+    from plots import threads
+
+    return threads.draw(committed("thread_scaling"), theme)
+
+
+def _training_race(theme: str) -> Figure:
+    from experiments.training_race import arithmetic_limit
+    from plots import race
+
+    found = committed("training_race")
+    return race.draw(found, arithmetic_limit(found), theme)
+
+
+def _accuracy(theme: str) -> Figure:
+    from experiments._published import PUBLISHED
+    from plots.accuracy import Tested, draw
+    from rnn.report import wilson
+
+    shares = [(f"{run.machine} (2018)", run.accuracy_first_128) for run in PUBLISHED]
+    runs = seeds()
+    shares += [(f"seed {run.seed}", run.accuracy_first_128) for run in runs]
+    tests = [Tested(name, 128, share, *wilson(round(128 * share), 128)) for name, share in shares]
+    tests += [Tested(f"seed {run.seed}", run.images, run.accuracy, *run.interval) for run in runs]
+    return draw(tests, theme)
+
+
+def _machines(theme: str) -> Figure:
+    from experiments.machines import runs
+    from plots import machines
+
+    return machines.draw(runs(jobs()), theme)
+
+
+PICTURES: dict[str, Callable[[str], Figure]] = {
+    "matmul_scaling": _matmul_scaling,
+    "roofline": _roofline,
+    "thread_scaling": _thread_scaling,
+    "training_race": _training_race,
+    "accuracy": _accuracy,
+    "machines": _machines,
+}
+
+if __name__ == "__main__":
+    main()

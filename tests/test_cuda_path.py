@@ -1,0 +1,135 @@
+"""From `Kernel.matmul` to the last thread without a GPU: the launcher's arguments meet the real kernels' code.
+
+The stand-in for CuPy hands launches of CUDA C to the emulation, and launches of Numba kernels to the recorder.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import kernels
+from kernels.contract import Reference
+from kernels.cuda import hopper, launch
+from kernels.cuda.programs import PROGRAMS, Program
+from kernels.cuda.tiles import Tile
+from kernels.ladder import LADDER, find
+from kernels.recorder import record
+from tests import emulation, fake_cupy
+
+NAMES = [spec.name for spec in LADDER if spec.family == "cuda" and spec.handwritten]
+ORDERS = ["nn", "nt", "tn", "tt"]
+
+
+@pytest.fixture(autouse=True)
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    from numba import cuda
+
+    fake_cupy.install(monkeypatch)
+    monkeypatch.setattr(kernels, "unavailable", lambda name: None)
+    monkeypatch.setattr(launch, "gpu", lambda device: launch.GPU("stand-in", 90, 2, 232_448))
+    monkeypatch.setattr(launch, "_function", lambda program, tile, layout, device: _emulated(program, tile, layout))
+    monkeypatch.setattr(
+        hopper,
+        "_functions",
+        lambda program, tile, device: tuple(
+            _emulated(program, tile, kernel=name) for name in ("matmul", "round_operand")
+        ),
+    )
+    monkeypatch.setattr(hopper, "tensor_map", _boxes)
+    monkeypatch.setattr(cuda, "external_stream", lambda pointer: "the current stream")
+    monkeypatch.setattr(cuda, "as_cuda_array", lambda x, sync: x)
+
+
+def _emulated(program: Program, tile: Tile, layout: tuple[bool, ...] = (), kernel: str = "matmul") -> Any:
+    if not emulation.available():
+        pytest.skip("the emulator needs g++")
+
+    def run(grid: Any, block: Any, arguments: Any, shared_mem: int = 0) -> None:
+        plain = [_memory(x) if isinstance(x, np.ndarray) else x for x in arguments]
+        emulation.emulate(
+            program.source, program.options(tile, *layout), grid, block, shared_mem, *plain, kernel=kernel
+        )
+
+    return run
+
+
+def _memory(x: np.ndarray) -> np.ndarray:
+    """What a kernel is given of an array: memory from its first number to its last."""
+    span = 1 + sum((extent - 1) * stride // x.itemsize for extent, stride in zip(x.shape, x.strides, strict=True))
+    return np.lib.stride_tricks.as_strided(x.view(np.ndarray), (span,), (x.itemsize,))
+
+
+def _boxes(pointer: int, rows: int, columns: int, box_rows: int, box_columns: int) -> emulation.Boxes:
+    assert columns % 8 == 0, "the copy engine wants rows of whole 16 bytes"
+    memory = (ctypes.c_uint16 * (rows * columns)).from_address(pointer)
+    return emulation.Boxes(np.ctypeslib.as_array(memory).reshape(rows, columns), box_rows, box_columns)
+
+
+class Recorded:
+    """A Numba kernel whose launches the recorder runs."""
+
+    def __init__(self, kernel: Any) -> None:
+        self.kernel = kernel
+
+    def __getitem__(self, where: Any) -> Callable[..., None]:
+        grid, block, stream = where
+        assert stream == "the current stream"
+        return lambda *arrays: record(
+            self.kernel, grid, block, *(x.view(np.ndarray) for x in arrays), trace=False
+        ).check()
+
+
+def _kernel(name: str) -> kernels.Kernel:
+    kernel = kernels.get(name)
+    if isinstance(kernel.product, launch.NumbaCuda):
+        module = kernel.product.module
+        return kernels.Kernel(
+            kernel.spec, launch.NumbaCuda(SimpleNamespace(kernel=Recorded(module.kernel), launch=module.launch))
+        )
+    return kernel
+
+
+def _operand(rows: int, columns: int, order: str) -> np.ndarray:
+    random = np.random.default_rng([rows, columns])
+    if order == "t":
+        return random.standard_normal((columns, rows), np.float32).T
+    return random.standard_normal((rows, columns), np.float32)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_product(name: str, order: str) -> None:
+    kernel = _kernel(name)
+    for m, k, n in ((1, 1, 1), (36, 20, 40), (33, 9, 35)):
+        a, b = _operand(m, k, order[0]), _operand(k, n, order[1])
+        # C order, transposed, every other column
+        for out in (np.empty((m, n)), np.empty((n, m)).T, np.empty((m, 2 * n))[:, ::2]):
+            c = np.full_like(out, np.nan, np.float32, subok=False)
+            assert kernel.matmul(a, b, c) is c
+            Reference.of(a, b).check(c, name, kernel.spec.rounds_to)
+
+
+@pytest.mark.parametrize(
+    "name", ["cuda-numba-naive", "cuda-numba-coalesced", "cuda-cupy-coalesced", "cuda-cupy-vector"]
+)
+def test_in_parts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a grid would have too many blocks in y."""
+    monkeypatch.setattr(launch, "_MOST_BLOCKS_DOWN", 1)
+    a, b = _operand(260, 3, "n"), _operand(3, 33, "n")
+    for x, y in ((a, b), (a.T.copy().T, b)):
+        Reference.of(x, y).check(_kernel(name).matmul(x, y), name)
+
+
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=lambda program: program.name)
+def test_every_size_there_is_to_choose(program: Program) -> None:
+    a, b = _operand(65, 17, "n"), _operand(17, 130, "n")
+    spec = find(program.name)
+    for tile in program.tiles:
+        c = kernels.Kernel(spec, launch.for_program(program, tile)).matmul(a, b)
+        Reference.of(a, b).check(c, program.name, spec.rounds_to)
