@@ -75,6 +75,12 @@ CASES = [
     for case, layout, aligned in product(TILES, LAYOUTS, (False, True))
     if case.program.specialised or not aligned
 ]
+OTHER_TILES = [
+    Case(case.program, tile, layout, aligned)
+    for case in TILES[::2]
+    for tile in case.program.tiles[1:]
+    for layout, aligned in (("nn", False), ("nt", True))
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -141,6 +147,13 @@ def test_nan_and_infinity_stay_in_their_rows_and_columns(case: Case) -> None:
     a[0, k - 1], a[m - 1, 0], a[m // 2, k // 2] = np.nan, np.inf, -np.inf
     b[k - 1, n - 1], b[0, n // 2] = -np.inf, np.nan
     check(case, a, b)
+
+
+@pytest.mark.parametrize("case", OTHER_TILES, ids=lambda case: f"{case.tile}-{case.layout}")
+def test_the_other_tiles_to_choose_from(case: Case) -> None:
+    m, k, n = case.sizes
+    a, b = operands(case, *case.fitting(m + 1, 2 * k + 3, n + 1))
+    Reference.of(a, b).check(run(case, a, b, "reverse"), case.program.name, find(case.program.name).rounds_to)
 
 
 @pytest.mark.parametrize("case", [case for case in TILES if "tensor" in case.program.name], ids=str)

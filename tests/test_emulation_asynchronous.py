@@ -67,6 +67,19 @@ def test_copies_outside_read_nothing(run: Run) -> None:
         run("const float* a, float* out", body, 1, 64, a, out)
 
 
+@pytest.mark.parametrize("size", [4, 16])
+def test_a_copy_on_its_way_has_destroyed_what_was_there(run: Run, size: int) -> None:
+    body = f"""
+    __shared__ __align__(16) float box[4];
+    for (int i = 0; i < 4; ++i) box[i] = 7;
+    copy{size}_async(box, a, true);
+    for (int i = 0; i < 4; ++i) out[i] = box[i];
+    """
+    out = np.zeros(4, np.float32)
+    run("const float* a, float* out", body, 1, 1, floats(4), out)
+    np.testing.assert_array_equal(np.isnan(out), np.arange(4) < size // 4)
+
+
 @pytest.mark.parametrize(
     ("copy", "message"),
     [

@@ -75,6 +75,8 @@ def test_lanes_that_are_missing(run: Run) -> None:
         run("float* out", "if (threadIdx.x < 8) out[0] = __shfl_sync(0xffu, 1.0f, 9);", 1, 32, floats(1))
     with pytest.raises(EmulationError, match="not in its own mask"):
         run("float* out", "__syncwarp(0xffff);", 1, 32, floats(1))
+    with pytest.raises(EmulationError, match="wait for ever"):
+        run("float* out", "__syncwarp(threadIdx.x == 0 ? 3 : 7);", 1, 3, floats(1))
 
 
 def test_a_warp_waits_for_its_lanes(run: Run) -> None:
