@@ -152,7 +152,10 @@ bool run_until_stuck(Block& block, Order order, std::mt19937& random) {
 
 // Copies that nobody waited for arrive, too, but so late that none of the block's threads sees them.
 void finish_copies(Block& block) {
-    if (!block.arriving.empty()) fail("the block has returned before its %zu boxes came", block.arriving.size());
+    running = nullptr;
+    const Triple at = block.index;
+    const std::size_t boxes = block.arriving.size();
+    if (boxes) fail("block (%u,%u,%u) has returned before %zu of its boxes came", at.x, at.y, at.z, boxes);
     for (Fibre* fibre : block.fibres) {
         select(*fibre);
         commit_copies();
@@ -195,6 +198,7 @@ void run_blocks(std::vector<Block>& blocks, const std::function<void()>& what, O
             if (blocks.size() > 1) restore_shared(block.image);
             moved |= run_until_stuck(block, order, random);
             if (block.returned == block.fibres.size()) finish_copies(block);
+            running = nullptr;
             check_shared(block.index);
             if (blocks.size() > 1) block.image = save_shared();
             done += block.returned == block.fibres.size();
