@@ -177,27 +177,30 @@ class Side:
         from rnn.data import DataError, load
 
         try:
-            self._batches = Batches(load(data).train, settings.batch_size, settings.seed)
+            train = load(data).train
         except DataError as error:
             raise cli.CommandError(str(error)) from error
         self._engine = create()
+        self._batches = Batches(train, settings.batch_size, settings.seed, self._engine.place)
 
     def first_batch(self) -> tuple[NDArray, Weights]:
-        """Logits (N,10) and the gradient by every weight, before any update."""
+        """Logits (N,10) and the gradient by every weight, before any update, in the host's memory."""
+        from rnn.arrays import to_host
+
         x, labels = self._batches[0]
         _, gradients = self._engine.loss_and_gradients(x, labels)
-        return self._engine.logits(x), gradients
+        return self._engine.logits(x), {name: to_host(gradient) for name, gradient in gradients.items()}
 
     def losses(self, steps: int) -> list[float]:
         """Of the next training steps, each before its update."""
-        return [self._engine.train(*self._batches[step]) for step in range(steps)]
+        return [float(self._engine.train(*self._batches[step])) for step in range(steps)]
 
     def turn(self) -> list[float]:
         """Seconds of a few training steps, one by one."""
         from kernels.measure import timing
 
         x, labels = self._batches[0]
-        return timing.turn(lambda: self._engine.train(x, labels))
+        return timing.turn(lambda: float(self._engine.train(x, labels)))  # to read the loss is to wait for a GPU
 
 
 def _our_engine(name: str, kernel: str, settings: Settings) -> Engine:

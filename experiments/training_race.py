@@ -179,7 +179,8 @@ def _engine(name: str, kernel: str, settings: Settings) -> Step:
 
     _, x, labels = _start(settings)
     engine = engines.create(name, cli.get_kernel(kernel), settings)
-    return lambda: engine.train(x, labels)
+    x, labels = engine.place(x), engine.place(labels)
+    return lambda: float(engine.train(x, labels))  # to read the loss is to wait for a GPU
 
 
 def _numpy_network(settings: Settings) -> Step:

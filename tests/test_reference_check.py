@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from rnn.batches import Batches
 from rnn.data import load
 from rnn.settings import Settings
 from rnn.stepwise import Stepwise
-from tests import idx
+from rnn.stepwise_cuda import StepwiseCUDA
+from tests import fake_cupy, idx
 from tests.points import training_point
 from tests.test_reference import tensorflow
+from tests.test_train_cuda import _matmul
 
 
 def _agreement(**changes: Any) -> results.AgreementPoint:
@@ -125,6 +128,23 @@ def test_the_whole_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_distance_is_relative_to_the_reference() -> None:
     ours, theirs = np.array([[3.0, 4.0]], np.float32), np.array([[0.0, 4.0]], np.float32)
     assert reference_check._distance(ours, theirs) == 0.75
+
+
+def test_a_side_on_a_gpu_answers_with_what_can_be_sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Arrays of the host, and losses that have been waited for."""
+    fake_cupy.install(monkeypatch)
+    data = idx.write(tmp_path / "idx", idx.contents())
+    settings = Settings(hidden=4, batch_size=5)
+    here, there = (
+        reference_check.Side(partial(engine, settings, _matmul), settings, data) for engine in (Stepwise, StepwiseCUDA)
+    )
+    for ours, theirs in zip(here.first_batch(), there.first_batch(), strict=True):
+        for name in ours if isinstance(ours, dict) else (...,):
+            assert type(theirs[name]) is np.ndarray
+            np.testing.assert_array_equal(theirs[name], ours[name])
+    losses = there.losses(3)
+    assert losses == here.losses(3)
+    assert {type(loss) for loss in losses} == {float}
 
 
 class _Counter:
