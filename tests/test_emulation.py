@@ -231,8 +231,8 @@ def test_the_other_side_is_nan_and_watched(run: Run) -> None:
 
 
 def test_operands_are_not_written(run: Run) -> None:
-    with pytest.raises(EmulationError, match=r"thread \(2,0,0\).*argument 0, a write, but it is const"):
-        run("const float* a", "if (threadIdx.x == 2) ((float*)a)[0] = 1;", 1, 3, floats(3))
+    with pytest.raises(EmulationError, match=r"thread \(2,0,0\).*argument 1, a write, but it is const"):
+        run("int n, const float* a", "if (threadIdx.x == 2) ((float*)a)[0] = 1;", 1, 3, 3, floats(3))
 
 
 @pytest.mark.parametrize(

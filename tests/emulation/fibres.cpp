@@ -224,8 +224,8 @@ int barrier(bool vote, Place place) {
     return static_cast<int>(block.votes_of_last_barrier);
 }
 
-void spin(Place place) {
-    running->spun = true;
+void spin(Place place, bool again) {
+    running->spun = again;
     leave("a loop", place, State::ready);
 }
 
@@ -239,7 +239,8 @@ void meet(unsigned mask, const void* in, void* out, void (*combine)(const Meetin
     for (unsigned lane = 0; lane < 32; ++lane) {
         if (!(mask >> lane & 1)) continue;
         const Warp::Lane& other = warp.lanes[lane];
-        if (!other.here || other.mask != mask || std::strcmp(other.what, what) != 0) return leave(what, place, State::waiting);
+        if (!other.here || other.mask != mask || std::strcmp(other.what, what) != 0)
+            return leave(what, place, State::waiting);
         all.in[lane] = other.in;
         all.out[lane] = other.out;
     }
