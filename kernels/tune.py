@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
         from kernels.cuda.sizes import tuned_file, write_tuned
 
         for kernel in chosen:
-            if kernel.name not in PROGRAMS:
+            if kernel.name not in _tunable():
                 raise cli.CommandError(f"{kernel.name} has no sizes to choose from; {', '.join(_tunable())} have")
         choices = [choice for kernel in chosen for choice in _tune(PROGRAMS[kernel.name])]
         try:

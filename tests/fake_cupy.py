@@ -53,6 +53,11 @@ class ndarray(np.ndarray):  # noqa: N801 - CuPy's name
         result = getattr(ufunc, method)(*plain, **options)
         return out[0] if out is not None else np.asarray(result).view(ndarray)
 
+    def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
+        _refuse_host(arguments)
+        result = function(*map(_plain, arguments), **{name: _plain(value) for name, value in options.items()})
+        return result.view(ndarray) if isinstance(result, np.ndarray) else result
+
 
 def _plain(x: Any) -> Any:
     return x.view(np.ndarray) if isinstance(x, ndarray) else x

@@ -1,0 +1,317 @@
+"""The commands that need a GPU, on a stand-in for CuPy: every line of them runs, and what they say is right.
+
+The stand-in's clock is made up, so no figure here is one.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import kernels
+from experiments import gpu, gpu_race, matmul_scaling, roofline
+from kernels import cli, tune
+from kernels.cuda import compile as compiler
+from kernels.cuda import launch, sizes, timing
+from kernels.cuda.programs import PROGRAMS
+from kernels.cuda.tiles import WarpTile
+from kernels.measure import gpu_ceilings, machine, results
+from tests import fake_cupy
+
+TILES = (WarpTile(32, 32, 4, 16, 32, 3, 1, 2, 4, 4), WarpTile(32, 64, 4, 16, 32, 3, 1, 2, 4, 4))
+
+
+class Clock:
+    """A GPU's time: each kernel that is launched takes as long as its name says."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.seconds: dict[str, float] = {}
+
+    def run(self, name: str) -> None:
+        self.now += self.seconds.get(name, 1e-3)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Clock:
+    """A stand-in GPU whose products are NumPy's."""
+    clock, cupy = Clock(), fake_cupy.install(monkeypatch)
+
+    class Event:
+        at = 0.0
+
+        def record(self) -> None:
+            self.at = clock.now
+
+        def synchronize(self) -> None: ...
+
+    class Stream:
+        def __init__(self, non_blocking: bool) -> None:
+            self.calls: list[float] = []
+
+        def __enter__(self) -> Stream:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def synchronize(self) -> None: ...
+
+        def begin_capture(self) -> None:
+            self.begun = clock.now
+
+        def end_capture(self) -> Any:
+            length, clock.now = clock.now - self.begun, self.begun
+
+            def run() -> None:
+                clock.now += length
+
+            return SimpleNamespace(launch=run)
+
+    cupy.cuda.Event, cupy.cuda.Stream = Event, Stream
+    cupy.cuda.get_elapsed_time = lambda start, stop: (stop.at - start.at) * 1e3
+    cupy.cuda.Device = lambda: SimpleNamespace(id=0, synchronize=lambda: None, attributes={"L2CacheSize": 64})
+    cupy.cuda.runtime.memGetInfo = lambda: (2**16, 2**20)
+    cupy.uint8 = np.uint8
+    cupy.empty_like = np.empty_like
+    cupy.copyto = lambda target, source: clock.run("copy")
+
+    def for_program(program: Any, tile: Any = None) -> Callable[..., None]:
+        def product(a: Any, b: Any, c: Any) -> None:
+            clock.run(f"{program.name} {tile}" if tile else program.name)
+            _multiply(a, b, c)
+
+        return product
+
+    def product(spec: Any) -> Callable[..., None]:
+        def product(a: Any, b: Any, c: Any) -> None:
+            clock.run(spec.name)
+            _multiply(a, b, c)
+
+        return product
+
+    monkeypatch.setattr(launch, "for_program", for_program)
+    monkeypatch.setattr(launch, "product", product)
+    monkeypatch.setattr(launch, "gpu", lambda device: launch.GPU("NVIDIA H200", 90, 2, 232_448))
+    monkeypatch.setattr(compiler, "cubin", lambda source, options, architecture: tmp_path / source.name)
+    cupy.RawModule = lambda path: SimpleNamespace(get_function=lambda name: lambda *launch: clock.run(name))
+    monkeypatch.setattr(
+        kernels, "unavailable", lambda name: None if name.startswith("cu") or name == "cpu-blas" else "not in this test"
+    )
+    monkeypatch.setattr(machine, "sm_clock", lambda: 1980)
+    monkeypatch.setattr(sizes, "tuned_file", lambda: tmp_path / "tuned.json")
+    sizes.forget()
+    return clock
+
+
+def _multiply(a: Any, b: Any, c: Any) -> None:
+    assert all(isinstance(x, fake_cupy.ndarray) for x in (a, b, c))
+    np.matmul(a.view(np.ndarray), b.view(np.ndarray), out=c.view(np.ndarray))
+
+
+def test_samples_are_the_gpus_time_per_call(clock: Clock) -> None:
+    clock.seconds = {"work": 2e-4}
+    samples = timing.repeat(lambda: clock.run("work"), 0.05)
+    assert len(samples) >= 7
+    assert samples == pytest.approx([2e-4] * len(samples))
+    assert timing.repeat(lambda: clock.run("work"), 0.001, cold=True) == pytest.approx([2e-4] * 7)
+    graph = timing.captured(lambda: clock.run("work"), 5)
+    assert timing.sample(graph.launch, 1) == pytest.approx(1e-3)
+
+
+def test_ceilings_count_two_operations_a_multiply_add(clock: Clock) -> None:
+    clock.seconds = {"fma_chains": 1e-3, "copy": 1e-6}
+    limits, levels = gpu_ceilings.measure()
+    threads = 2 * gpu_ceilings._BLOCKS * gpu_ceilings._THREADS
+    assert limits.threads == threads
+    assert limits.peak_flops == pytest.approx(2 * 8 * gpu_ceilings._STEPS * threads / 1e-3)
+    assert limits.memory_bandwidth == pytest.approx(2 * 2**13 / 1e-6)
+    assert [(level.name, level.capacity) for level in levels] == [("memory", 2**20)]
+
+
+def test_chains_are_as_many_as_in_the_source() -> None:
+    text = gpu_ceilings._SOURCE.read_text()
+    assert f"CHAINS = {gpu_ceilings._CHAINS};" in text
+    assert f"__launch_bounds__({gpu_ceilings._THREADS})" in text
+
+
+def test_tune_keeps_the_fastest_of_each_shape(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = PROGRAMS["cuda-cupy-warptile"]
+    clock.seconds = {f"{program.name} {TILES[0]}": 2e-3, f"{program.name} {TILES[1]}": 1e-3}
+    monkeypatch.setattr(tune, "SHAPES", ((64, 32, 128), (33, 7, 65)))
+    monkeypatch.setitem(PROGRAMS, program.name, type(program)(program.name, TILES, 255))
+    tune.main(["--kernel", program.name])
+    assert [(chosen.gpu, chosen.m, chosen.tile) for chosen in sizes.read_tuned()] == [
+        ("NVIDIA H200", 64, TILES[1].defines()),
+        ("NVIDIA H200", 33, TILES[1].defines()),
+    ]
+    assert "2 candidates" in capsys.readouterr().out
+
+
+def test_tune_refuses_a_candidate_that_is_wrong(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tune, "SHAPES", ((8, 8, 8),))
+    monkeypatch.setattr(launch, "for_program", lambda program, tile: lambda a, b, c: c.fill(0))
+    with pytest.raises(SystemExit) as ended:
+        tune.main(["--kernel", "cuda-cupy-tensor"])
+    assert ended.value.code == cli.CHECK_FAILED
+    assert "cuda-cupy-tensor is wrong" in capsys.readouterr().err
+    assert not sizes.read_tuned()
+
+
+def test_tune_names_what_can_be_tuned(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        tune.main(["--kernel", "cuda-cupy-naive"])
+    assert ended.value.code == cli.USAGE
+    assert "cuda-cupy-warptile" in capsys.readouterr().err
+
+
+def test_race_against_cublas(clock: Clock, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clock.seconds = {"cuda-cublas": 1e-3, "cuda-cupy-vector": 2e-3, "fma_chains": 1e-6}
+    file = tmp_path / "race.json"
+    gpu_race.main(
+        ["--kernel", "cuda-cupy-vector", "--shapes", "16x8x24", "8x9x10:tn", "--rounds", "1", "--results", str(file)]
+    )
+    points = [point for point in results.read(file).points if isinstance(point, results.MatmulPoint)]
+    assert [(point.kernel, point.shape) for point in points] == [
+        ("cuda-cublas", "16x8x24"), ("cuda-cupy-vector", "16x8x24"),
+        ("cuda-cublas", "8x9x10:tn"), ("cuda-cupy-vector", "8x9x10:tn"),
+    ]  # fmt: skip
+    assert points[1].seconds.median == pytest.approx(2e-3)
+    assert {point.sm_clock for point in points} == {1980}
+    shown = capsys.readouterr().out
+    assert "0.50" in shown
+    gpu_race.main(["--from", str(file)])
+    assert shown.endswith(capsys.readouterr().out)
+
+
+def test_race_refuses_wrong_results(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(launch, "product", lambda spec: lambda a, b, c: c.fill(0))
+    with pytest.raises(SystemExit) as ended:
+        gpu_race.main(["--kernel", "cuda-cupy-vector", "--shapes", "8x8x8", "--rounds", "1"])
+    assert ended.value.code == cli.CHECK_FAILED
+    assert "cuda-cupy-vector at 8x8x8: cuda-cupy-vector is wrong" in capsys.readouterr().err
+
+
+def test_race_takes_only_kernels_of_the_gpu(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        gpu_race.main(["--kernel", "cpu-blas"])
+    assert ended.value.code == cli.USAGE
+    assert "cpu-blas does not run on the GPU" in capsys.readouterr().err
+
+
+def test_scaling_takes_both_families_and_keeps_copies_apart(clock: Clock, tmp_path: Path) -> None:
+    clock.seconds = {"cuda-cupy-vector": 1e-3, "fma_chains": 1e-6}
+    file = tmp_path / "scaling.json"
+    matmul_scaling.main(
+        [
+            "--kernel",
+            "cpu-blas",
+            "cuda-cupy-vector",
+            "--sizes",
+            "32",
+            "--min-time",
+            "0.01",
+            "--results",
+            str(file),
+            "--plot",
+            str(tmp_path / "scaling.png"),
+        ]
+    )
+    found = results.read(file)
+    assert found.ceilings is not None
+    assert found.gpu_ceilings is not None
+    by_name = {point.kernel: point for point in found.points if isinstance(point, results.MatmulPoint)}
+    assert by_name["cuda-cupy-vector"].seconds.median == pytest.approx(1e-3)
+    assert len(by_name["cuda-cupy-vector"].transfer) == 7
+    assert by_name["cuda-cupy-vector"].sm_clock == 1980
+    assert not by_name["cpu-blas"].transfer
+
+
+def test_a_rate_above_the_gpus_peak_is_refused(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    clock.seconds = {"cuda-cupy-vector": 1e-5, "fma_chains": 1.0}
+    with pytest.raises(SystemExit) as ended:
+        matmul_scaling.main(["--kernel", "cuda-cupy-vector", "--sizes", "64", "--min-time", "0.01"])
+    assert ended.value.code == cli.CHECK_FAILED
+    assert "above the machine's peak" in capsys.readouterr().err
+
+
+def test_roofline_of_the_gpu(clock: Clock, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clock.seconds = {"cuda-cupy-vector": 1e-3, "fma_chains": 1e-6, "copy": 1e-9}
+    file = tmp_path / "roofline.json"
+    roofline.main(
+        ["--kernel", "cuda-cupy-vector", "--sizes", "64", "--results", str(file), "--plot", str(tmp_path / "r.png")]
+    )
+    assert [level.name for level in results.read(file).levels] == ["memory"]
+    with pytest.raises(SystemExit) as ended:
+        roofline.main(["--kernel", "cuda-cupy-vector", "cpu-blas"])
+    assert ended.value.code == cli.USAGE
+    assert "roofs of their own" in capsys.readouterr().err
+
+
+def test_gpu_says_so_where_there_is_none(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(kernels, "unavailable", lambda name: "no NVIDIA driver is installed")
+    with pytest.raises(SystemExit) as ended:
+        gpu.main([])
+    assert ended.value.code == cli.ABSENT
+    assert "nothing to prove on a GPU here: no NVIDIA driver" in capsys.readouterr().err
+
+
+def test_gpu_runs_every_step_and_names_the_one_that_failed(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chip = machine.GPU("NVIDIA H200", 2**37, "9.0", 1980, "580")
+    described = machine.describe()
+    monkeypatch.setattr(machine, "describe", lambda: type(described)(**{**_fields(described), "gpus": [chip]}))
+    ran: list[list[str]] = []
+
+    def run(command: list[str], check: bool) -> Any:
+        ran.append(command)
+        return SimpleNamespace(returncode=int("kernels.tune" in command))
+
+    monkeypatch.setattr(gpu.subprocess, "run", run)
+    with pytest.raises(SystemExit) as ended:
+        gpu.main(["--skip", "training"])
+    assert ended.value.code == cli.CHECK_FAILED
+    modules = [command[2] for command in ran if command[0] == sys.executable]
+    assert modules == [
+        "pytest",
+        "kernels.tune",
+        "experiments.gpu_race",
+        *["experiments." + name for name in ("matmul_scaling", "roofline")],
+    ]
+    assert str(gpu.RESULTS / "gpu_race_h200.json") in next(
+        command for command in ran if "experiments.gpu_race" in command
+    )
+    said = capsys.readouterr()
+    assert "tune: exit code 1" in said.err
+    assert "sanitizer: compute-sanitizer is not installed, left out" in said.out
+    assert "training: skipped" in said.out
+
+
+def _fields(struct: Any) -> dict[str, Any]:
+    return {name: getattr(struct, name) for name in struct.__struct_fields__}
+
+
+def test_result_files_of_before_can_still_be_read(tmp_path: Path) -> None:
+    """The fields for GPUs came later; a file without them is as good."""
+    file = Path(gpu.RESULTS) / "matmul_scaling.json"
+    old = json.loads(file.read_text())
+    old.pop("gpu_ceilings", None)
+    for point in old["points"]:
+        point.pop("transfer", None)
+        point.pop("sm_clock", None)
+    copy = tmp_path / "old.json"
+    copy.write_text(json.dumps(old))
+    assert results.read(copy).gpu_ceilings is None
