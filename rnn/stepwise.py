@@ -50,7 +50,8 @@ class Stepwise:
 
     def loss_and_gradients(self, x: NDArray, labels: NDArray) -> tuple[float, Weights]:
         """Mean loss of a batch and its gradient by every weight, valid until the next call."""
-        return self._network.loss_and_gradients(self.weights, x, labels)
+        loss, gradients = self._network.loss_and_gradients(self.weights, x, labels)
+        return float(loss), gradients
 
     def evaluate(self, x: NDArray, labels: NDArray) -> tuple[float, float]:
         """Loss and accuracy on a batch, with the weights as they are."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
@@ -19,7 +18,7 @@ from kernels.ladder import find
 from tests import emulation
 from tests.emulation import EmulationError, Order, compiler, emulate
 
-pytestmark = pytest.mark.skipif(not emulation.available(), reason="the emulator needs g++")
+pytestmark = pytest.mark.skipif(not emulation.available(), reason="the emulator needs g++ 12 on Linux")
 
 ORDERS: tuple[Order, ...] = ("forward", "reverse", 1)
 # as small as the classes allow: many blocks and many tiles along K from little arithmetic
@@ -28,9 +27,9 @@ SMALL: dict[str, Tile] = {
     "cuda-cupy-coalesced": OneEach(3, 5),
     "cuda-cupy-shared": Square(4),
     "cuda-cupy-register": Register(6, 4, 5, 3, 2),
-    "cuda-cupy-vector": Vector(16, 32, 4, 4, 4),
+    "cuda-cupy-vector": Vector(16, 32, 8, 4, 4),
     "cuda-cupy-pipelined": Pipelined(32, 16, 4, 4, 4, 2),
-    "cuda-cupy-warptile": WarpTile(32, 32, 4, 16, 32, 3, 1, 2, 4, 4),
+    "cuda-cupy-warptile": WarpTile(32, 32, 8, 16, 32, 3, 1, 2, 4, 4),
     "cuda-cupy-tensor": Tensor(32, 32, 8, 16, 32, 3, 1, 2),
 }
 LAYOUTS = ("nn", "nt", "tn", "tt")
@@ -68,21 +67,29 @@ class Case(NamedTuple):
         return -(-m // 4) * 4 if self.layout[0] == "t" else m, -(-k // 4) * 4 if along_k else k, -(-n // 4) * 4
 
 
-TILES = [Case(program, tile) for name, program in PROGRAMS.items() if name in SMALL for tile in (program.tile, SMALL[name])]
+TILES = [
+    Case(program, tile) for name, program in PROGRAMS.items() if name in SMALL for tile in (program.tile, SMALL[name])
+]
 CASES = [
     case._replace(layout=layout, aligned=aligned)
     for case, layout, aligned in product(TILES, LAYOUTS, (False, True))
     if case.program.specialised or not aligned
 ]
+OTHER_TILES = [
+    Case(case.program, tile, layout, aligned)
+    for case in TILES[::2]
+    for tile in case.program.tiles[1:]
+    for layout, aligned in (("nn", False), ("nt", True))
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def compiled() -> Iterator[None]:
-    """All of them beforehand, on all cores."""
+def compiled(request: pytest.FixtureRequest) -> None:
+    """What the selected tests need, beforehand, on all cores."""
     compiler.runtime()
+    cases = {test.callspec.params["case"] for test in request.session.items if test.module is request.module}
     with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda what: compiler.build(*what), {(case.program.source, case.options) for case in CASES}))
-    yield
+        list(pool.map(lambda what: compiler.build(*what), {(case.program.source, case.options) for case in cases}))
 
 
 def operands(case: Case, m: int, k: int, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -140,6 +147,22 @@ def test_nan_and_infinity_stay_in_their_rows_and_columns(case: Case) -> None:
     a[0, k - 1], a[m - 1, 0], a[m // 2, k // 2] = np.nan, np.inf, -np.inf
     b[k - 1, n - 1], b[0, n // 2] = -np.inf, np.nan
     check(case, a, b)
+
+
+@pytest.mark.parametrize("case", OTHER_TILES, ids=lambda case: f"{case.tile}-{case.layout}")
+def test_the_other_tiles_to_choose_from(case: Case) -> None:
+    m, k, n = case.sizes
+    a, b = operands(case, *case.fitting(m + 1, 2 * k + 3, n + 1))
+    Reference.of(a, b).check(run(case, a, b, "reverse"), case.program.name, find(case.program.name).rounds_to)
+
+
+@pytest.mark.parametrize("case", [case for case in TILES if "tensor" in case.program.name], ids=str)
+def test_operands_are_rounded_for_the_tensor_cores(case: Case) -> None:
+    """Cut off instead, each of these would lose more than half a unit in TF32's last place."""
+    m, k, n = case.sizes
+    check(
+        case, np.full((m, k), 1 + 2.0**-10 - 2.0**-14, np.float32), np.full((k, n), 1 + 2.0**-10 - 2.0**-14, np.float32)
+    )
 
 
 # mutations: a kernel with one synchronisation less, or a wait that is too short

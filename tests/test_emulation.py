@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from tests import emulation
-from tests.emulation import EmulationError, Order, emulate
+from tests.emulation import EmulationError, Order
+from tests.emulation.text import Run, runner
 
-pytestmark = pytest.mark.skipif(not emulation.available(), reason="the emulator needs g++")
+pytestmark = pytest.mark.skipif(not emulation.available(), reason="the emulator needs g++ 12 on Linux")
 
 ORDERS: tuple[Order, ...] = ("forward", "reverse", 1, 2)
-Run = Callable[..., None]
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """run(parameters, body, grid, block, *arguments): a kernel given as text."""
-
-    def run(parameters: str, body: str, grid: Any, block: Any, *arguments: Any, shared: int = 0, **how: Any) -> None:
-        source = tmp_path / "kernel.cu"
-        source.write_text(f'extern "C" __global__ void matmul({parameters}) {{\n{body}\n}}\n')
-        grid, block = (size if isinstance(size, tuple) else (size,) for size in (grid, block))
-        emulate(source, ["-std=c++17"], grid, block, shared, *arguments, **how)
-
-    return run
+    return runner(tmp_path)
 
 
 def floats(count: int) -> np.ndarray:
@@ -86,6 +76,18 @@ def test_arguments_and_their_kinds(run: Run) -> None:
         run("double* out, float x, long long many, const short few", body, 1, 1, out)
     with pytest.raises(EmulationError, match="kind w"):
         run("double* out, float x, long long many, const short few", body, 1, 1, 0, 0.5, 1 << 40, -7)
+
+
+def test_smallest_and_largest_and_sums(run: Run) -> None:
+    out = np.zeros(4, np.float32)
+    run(
+        "float* out",
+        "out[0] = min(3, 2.5f); out[1] = max(-1, 4); out[2] = fmaf(2, 3, 4); atomicAdd(out + 3, 0.5);",
+        1,
+        7,
+        out,
+    )
+    assert out.tolist() == [2.5, 4, 10, 3.5]
 
 
 def test_text_that_does_not_compile(run: Run) -> None:
@@ -229,8 +231,8 @@ def test_the_other_side_is_nan_and_watched(run: Run) -> None:
 
 
 def test_operands_are_not_written(run: Run) -> None:
-    with pytest.raises(EmulationError, match=r"thread \(2,0,0\).*argument 0, a write, but it is const"):
-        run("const float* a", "if (threadIdx.x == 2) ((float*)a)[0] = 1;", 1, 3, floats(3))
+    with pytest.raises(EmulationError, match=r"thread \(2,0,0\).*argument 1, a write, but it is const"):
+        run("int n, const float* a", "if (threadIdx.x == 2) ((float*)a)[0] = 1;", 1, 3, 3, floats(3))
 
 
 @pytest.mark.parametrize(
@@ -244,6 +246,15 @@ def test_an_index_out_of_an_array_of_the_kernel(run: Run, body: str) -> None:
     run("float* out", f"const int x = threadIdx.x; {body}", 1, 8, np.zeros(1, np.float32))
     with pytest.raises(EmulationError, match=r"thread \(8,0,0\): out of bounds: index [89] .* in kernel.cu:2"):
         run("float* out", f"const int x = threadIdx.x; {body}", 1, 9, np.zeros(1, np.float32))
+
+
+@pytest.mark.parametrize("at", [-200, 200, 1000])
+def test_beside_static_shared_memory(run: Run, at: int) -> None:
+    """Through a pointer, where no index can be checked."""
+    body = "__shared__ float box[64]; float* p = box; p[at] = 1; out[0] = p[at];"
+    run("float* out, int at", body, 1, 1, np.zeros(1, np.float32), 63)
+    with pytest.raises(EmulationError, match=r"block \(0,0,0\) wrote beside its shared memory"):
+        run("float* out, int at", body, 1, 1, np.zeros(1, np.float32), at)
 
 
 def test_the_end_of_dynamic_shared_memory(run: Run) -> None:
@@ -285,231 +296,3 @@ def test_registers_that_nobody_set(run: Run) -> None:
     out = np.zeros(1, np.float32)
     run("float* out", "float total[4]; for (int i = 0; i < 4; ++i) total[i] += i; out[0] = total[3];", 1, 1, out)
     assert abs(out[0]) > 1e30
-
-
-# copies beside the arithmetic
-
-COPY = """
-    __shared__ __align__(16) float box[2][64];
-    const int x = threadIdx.x;
-    for (int stage = 0; stage < 2; ++stage) {{
-        {copy}
-        commit_copies();
-    }}
-    wait_copies<{pending}>();
-    __syncthreads();
-    out[x] = box[0][63 - x];
-    out[64 + x] = box[1][63 - x];
-"""
-COPY_4 = "copy4_async(&box[stage][x], a + 64 * stage + x, x < inside);"
-COPY_16 = "if (x < 16) copy16_async(&box[stage][4 * x], a + 64 * stage + 4 * x, 4 * x < inside);"
-
-
-@pytest.mark.parametrize("copy", [COPY_4, COPY_16])
-@pytest.mark.parametrize("order", ORDERS)
-def test_copies_arrive_when_waited_for(run: Run, copy: str, order: Order) -> None:
-    a, out = floats(128), np.zeros((2, 64), np.float32)
-    parameters, a_stages = "const float* a, float* out, int inside", a.reshape(2, 64)
-    run(parameters, COPY.format(copy=copy, pending=0), 1, 64, a, out, 48, order=order)
-    np.testing.assert_array_equal(out, np.where(np.arange(64) < 48, a_stages, 0)[:, ::-1])
-    run(parameters, COPY.format(copy=copy, pending=1), 1, 64, a, out, 64, order=order)
-    np.testing.assert_array_equal(out[0], a_stages[0, ::-1])
-    assert np.isnan(out[1]).all(), "the newest group is still on its way"
-    run(parameters, COPY.format(copy=copy, pending=2), 1, 64, a, out, 64, order=order)
-    assert np.isnan(out).all()
-
-
-def test_copies_outside_read_nothing(run: Run) -> None:
-    a, out = floats(52), np.zeros((2, 64), np.float32)
-    body = COPY.format(copy="copy16_async(box[stage], a + 1000000, false);", pending=0)
-    run("const float* a, float* out", body, 1, 64, a, out)
-    assert (out[:, 60:] == 0).all()
-    body = COPY.format(copy=COPY_4.replace("x < inside", "true").replace("64 * stage", "0"), pending=0)
-    with pytest.raises(EmulationError, match=r"thread \(52,0,0\): out of bounds: argument 0, 0 bytes behind its end"):
-        run("const float* a, float* out", body, 1, 64, a, out)
-
-
-@pytest.mark.parametrize(
-    ("copy", "message"),
-    [
-        ("copy16_async(&box[stage][2], a, true);", "not aligned"),
-        ("copy16_async(&box[stage][4], a + 3, true);", "not aligned"),
-        ("copy16_async(out, a, true);", "does not go to shared memory"),
-    ],
-)
-def test_copies_that_cannot_be(run: Run, copy: str, message: str) -> None:
-    with pytest.raises(EmulationError, match=message):
-        run(
-            "const float* a, float* out",
-            COPY.format(copy=copy, pending=0),
-            1,
-            1,
-            floats(128),
-            np.zeros_like(floats(128)),
-        )
-
-
-# warps
-
-
-@pytest.mark.parametrize("width", [4, 32])
-def test_shuffles(run: Run, width: int) -> None:
-    body = """
-    const int x = threadIdx.x;
-    out[0 * 64 + x] = __shfl_sync(~0u, a[x], x * x, width);
-    out[1 * 64 + x] = __shfl_up_sync(~0u, a[x], 3, width);
-    out[2 * 64 + x] = __shfl_down_sync(~0u, a[x], 3, width);
-    out[3 * 64 + x] = __shfl_xor_sync(~0u, a[x], 6, width);
-    """
-    out = np.zeros((4, 64), np.float32)
-    x = np.arange(64)
-    within, first = x % width, x // width * width
-    # the other of an exclusive or may lie in an earlier group, but not in a later one
-    partner = x ^ 6
-    expected = [
-        first + x * x % width,
-        np.where(within >= 3, x - 3, x),
-        np.where(within + 3 < width, x + 3, x),
-        np.where(partner < first + width, partner, x),
-    ]
-    for order in ORDERS:
-        run("const float* a, float* out, int width", body, 1, 64, floats(64), out, width, order=order)
-        np.testing.assert_array_equal(out, expected)
-
-
-def test_votes(run: Run) -> None:
-    body = """
-    const int x = threadIdx.x;
-    const unsigned half = x % 32 < 16 ? 0xffffu : 0xffff0000u;
-    out[x] = __ballot_sync(half, x % 5 == 0);
-    out[x + 64] = __any_sync(~0u, x == 40) + 2 * __all_sync(~0u, x < 50);
-    """
-    out = np.zeros((2, 64), np.uint32)
-    run("unsigned* out", body, 1, 64, out)
-    for x in range(64):
-        first = x // 16 * 16
-        assert out[0, x] == sum(1 << y % 32 for y in range(first, first + 16) if y % 5 == 0)
-        assert out[1, x] == (2 if x < 32 else 1)
-
-
-def test_lanes_that_are_missing(run: Run) -> None:
-    with pytest.raises(EmulationError, match=r"31 at __shfl_sync .*1 returned, first \(31,0,0\)"):
-        run("float* out", "if (threadIdx.x < 31) out[0] = __shfl_sync(~0u, 1.0f, 0);", 1, 32, floats(1))
-    with pytest.raises(EmulationError, match="lane 0 asks for a number of lane 9"):
-        run("float* out", "if (threadIdx.x < 8) out[0] = __shfl_sync(0xffu, 1.0f, 9);", 1, 32, floats(1))
-    with pytest.raises(EmulationError, match="not in its own mask"):
-        run("float* out", "__syncwarp(0xffff);", 1, 32, floats(1))
-
-
-def test_a_warp_waits_for_its_lanes(run: Run) -> None:
-    body = "__shared__ float box[32]; box[x] = x; {wait} out[x] = box[31 - x];"
-    for order in ORDERS:
-        out = np.zeros(32, np.float32)
-        run("float* out", "const int x = threadIdx.x;" + body.format(wait="__syncwarp();"), 1, 32, out, order=order)
-        np.testing.assert_array_equal(out, np.arange(32)[::-1])
-        run("float* out", "const int x = threadIdx.x;" + body.format(wait=""), 1, 32, out, order=order)
-        assert np.isnan(out).any()
-
-
-# tensor cores
-
-MMA = """
-    const int x = threadIdx.x;
-    unsigned a_piece[4], b_piece[2];
-    for (int i = 0; i < 4; ++i) a_piece[i] = __float_as_uint(a[4 * x + i]);
-    for (int i = 0; i < 2; ++i) b_piece[i] = __float_as_uint(b[2 * x + i]);
-    mma_m16n8k8_tf32(*reinterpret_cast<float(*)[4]>(d + 4 * x), a_piece, b_piece);
-"""
-PARAMETERS = "const float* a, const float* b, float* d"
-
-
-def rounded(x: np.ndarray) -> np.ndarray:
-    """To the nearest number with 11 significant bits, ties away from zero, by arithmetic rather than by bits."""
-    fraction, exponent = np.frexp(x.astype(np.float64))
-    return np.ldexp(np.copysign(np.floor(np.abs(fraction) * 2048 + 0.5), fraction), exponent - 11)
-
-
-def in_registers(matrix: np.ndarray, which: str) -> np.ndarray:
-    """A (16,8), B (8,8) or D (16,8) as the 32 lanes hold it, (32, registers): PTX ISA, fragments of mma.m16n8k8."""
-    held = []
-    for lane in range(32):
-        group, within = lane >> 2, lane % 4
-        if which == "a":
-            cells = [(group, within), (group + 8, within), (group, within + 4), (group + 8, within + 4)]
-        elif which == "b":
-            cells = [(within, group), (within + 4, group)]
-        else:
-            cells = [(group + 8 * (i >= 2), 2 * within + (i & 1)) for i in range(4)]
-        held.append([matrix[cell] for cell in cells])
-    return np.array(held, np.float32)
-
-
-@pytest.mark.parametrize("order", ORDERS)
-def test_mma(run: Run, order: Order) -> None:
-    random = np.random.default_rng(0)
-    a, b, d = (random.standard_normal(shape, np.float32) for shape in ((16, 8), (8, 8), (16, 8)))
-    a, b = rounded(a), rounded(b)
-    held = in_registers(d, "d")
-    run(PARAMETERS, MMA, 1, 32, in_registers(a, "a"), in_registers(b, "b"), held, order=order)
-    exact = in_registers(d + a @ b, "d")
-    bound = in_registers(np.abs(d) + np.abs(a) @ np.abs(b), "d") * 9 * 2.0**-24
-    assert (np.abs(held - exact) <= bound).all()
-
-
-@pytest.mark.parametrize("register", range(4))
-def test_where_each_register_goes(run: Run, register: int) -> None:
-    """One 1 in a lane's register of A, and B whose b(p, j) = 1 + 8p + j says where it was; likewise for B."""
-    count = np.arange(1, 65, dtype=np.float32).reshape(8, 8)
-    for lane in range(32):
-        group, within = lane // 4, lane % 4
-        row, step = group + 8 * (register % 2), within + 4 * (register // 2)
-        held, one = np.zeros((32, 4), np.float32), np.zeros((32, 4), np.float32)
-        one[lane, register] = 1
-        run(PARAMETERS, MMA, 1, 32, one, in_registers(count, "b"), held)
-        expected = np.zeros((16, 8))
-        expected[row] = count[step]
-        np.testing.assert_array_equal(held, in_registers(expected, "d"))
-        if register < 2:
-            held, one = np.zeros((32, 4), np.float32), np.zeros((32, 2), np.float32)
-            one[lane, register] = 1
-            run(PARAMETERS, MMA, 1, 32, in_registers(np.vstack((count, -count)), "a"), one, held)
-            expected = np.zeros((16, 8))
-            expected[:, group] = np.vstack((count, -count))[:, within + 4 * register]
-            np.testing.assert_array_equal(held, in_registers(expected, "d"))
-
-
-def test_mma_does_not_look_at_the_lowest_bits(run: Run) -> None:
-    """Numbers that were not rounded first are cut off: an error of up to a unit, not half a unit, in the last place."""
-    held = np.zeros((32, 4), np.float32)
-    nearly_two = np.nextafter(np.float32(2), np.float32(0))
-    run(PARAMETERS, MMA, 1, 32, np.full((32, 4), nearly_two), np.ones((32, 2), np.float32), held)
-    assert (held == 8 * (2 - 2.0**-10)).all()
-
-
-def test_mma_needs_the_whole_warp(run: Run) -> None:
-    numbers = np.zeros((32, 4), np.float32)
-    with pytest.raises(EmulationError, match="all 32 lanes"):
-        run(PARAMETERS, MMA, 1, 31, numbers, numbers, numbers.copy())
-
-
-def test_rounding_to_tf32(run: Run) -> None:
-    random = np.random.default_rng(0)
-    ties = np.float32(1) + np.arange(64, dtype=np.float32) * np.float32(2.0**-11)
-    special = np.float32([0.0, -0.0, 1e-30, 3.4e38, 65504, 1 / 3, np.inf, -np.inf, np.nan])
-    x = np.concatenate([random.standard_normal(1000, np.float32) * 100, ties, -ties, special])
-    out = np.zeros_like(x)
-    run("const float* x, unsigned* out", "out[blockIdx.x] = to_tf32(x[blockIdx.x]);", len(x), 1, x, out.view(np.uint32))
-    np.testing.assert_array_equal(out, rounded(x).astype(np.float32))
-    assert not (out[:-1].view(np.uint32) & 0x1FFF).any()
-
-
-def test_smallest_and_largest_and_sums(run: Run) -> None:
-    out = np.zeros(4, np.float32)
-    run(
-        "float* out",
-        "out[0] = min(3, 2.5f); out[1] = max(-1, 4); out[2] = fmaf(2, 3, 4); atomicAdd(out + 3, 0.5);",
-        1,
-        7,
-        out,
-    )
-    assert out.tolist() == [2.5, 4, 10, 3.5]

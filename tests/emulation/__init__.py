@@ -9,7 +9,10 @@ copies that are read before they were waited for, are errors or NaN.
 from __future__ import annotations
 
 import ctypes
+import functools
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -39,9 +42,13 @@ class Boxes(NamedTuple):
 Argument = NDArray | Boxes | float
 
 
+@functools.cache
 def available() -> bool:
-    """Whether there is a g++ to compile with."""
-    return shutil.which("g++") is not None
+    """Whether there is a compiler for it: GCC 12 or newer, on Linux."""
+    if sys.platform != "linux" or shutil.which("g++") is None:
+        return False
+    version = subprocess.run(["g++", "-dumpversion"], capture_output=True, text=True, check=True).stdout
+    return int(version.split(".")[0]) >= 12
 
 
 def emulate(
@@ -60,10 +67,10 @@ def emulate(
     """Run a kernel of a .cu file; arrays that it takes by pointer to non-const are filled in place.
 
     options: -D and -I, as for nvcc. grid, block: 1 to 3 sizes, x first. shared_bytes: of dynamic shared memory.
-    arguments: contiguous arrays, and numbers. order: of the threads between two barriers, and of the blocks. at_start:
-    whether the forbidden memory lies close before each array rather than close behind it. cooperative: all blocks are
-    alive at the same time and may wait for each other in loops that call __nanosleep. seconds: of CPU time that a launch may
-    take.
+    arguments: contiguous arrays, numbers, and matrices in `Boxes` for tensor maps. order: of the threads between two
+    barriers, and of the blocks. at_start: whether the forbidden memory lies close before each array rather than close
+    behind it. cooperative: all blocks are alive at the same time and may wait for each other in loops that call
+    __nanosleep. seconds: of CPU time that a launch may take.
     Raises EmulationError for a kernel that does not compile or does something wrong.
     """
     module = compiler.load(source, tuple(options), kernel)

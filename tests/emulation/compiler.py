@@ -91,12 +91,10 @@ def build(source: Path, options: tuple[str, ...], kernel: str = "matmul") -> Pat
         defines = [f"-DKERNEL={kernel}"]
         if dynamic := _DYNAMIC.search(text):
             defines += [f"-DDYNAMIC_TYPE={dynamic[1]}", f"-DDYNAMIC_NAME={dynamic[2]}"]
-        wrapper = "".join(f'#include "{file}"\n' for file in (FOLDER / "cuda_on_cpu.h", source, FOLDER / "module.h"))
-        # without the libraries of the sanitizer: sanitizer.cpp stands in for them
-        _compile(
-            library, "-shared", *_KERNEL, *options, *defines, str(_guard()), "-x", "c++", "-", "-x", "none", str(_guard()),
-            "-nodefaultlibs", "-lc", "-lm", text=wrapper,
-        )  # fmt: skip
+        # without the sanitizer's own library: sanitizer.cpp stands in for it
+        wrapper = _joined(FOLDER / "cuda_on_cpu.h", source, FOLDER / "module.h")
+        inputs = (str(_guard()), "-x", "c++", "-", "-x", "none", str(_guard()), "-nodefaultlibs", "-lc", "-lm")
+        _compile(library, "-shared", *_KERNEL, *options, *defines, *inputs, text=wrapper)
     return library
 
 
@@ -105,7 +103,9 @@ def runtime() -> ctypes.CDLL:
     """The emulator itself, which the kernels call."""
     library = _folder() / "runtime.so"
     _compile(_guard(), "-c", str(FOLDER / "guard.cpp"))
-    _compile(library, "-shared", *_RUNTIME, *map(str, sorted({*FOLDER.glob("*.cpp")} - {FOLDER / "guard.cpp"})))
+    # as one text, so that the headers are read only once
+    parts = sorted({*FOLDER.glob("*.cpp")} - {FOLDER / "guard.cpp"})
+    _compile(library, "-shared", *_RUNTIME, "-x", "c++", "-", text=_joined(*parts))
     loaded = ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
     loaded.emulation_launch.restype = ctypes.c_char_p
     return loaded
@@ -122,6 +122,10 @@ def _folder() -> Path:
 
 def _guard() -> Path:
     return _folder() / "guard.o"
+
+
+def _joined(*files: Path) -> str:
+    return "".join(f'#include "{file}"\n' for file in files)
 
 
 def _compile(library: Path, *arguments: str, text: str | None = None) -> None:

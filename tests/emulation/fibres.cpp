@@ -152,7 +152,10 @@ bool run_until_stuck(Block& block, Order order, std::mt19937& random) {
 
 // Copies that nobody waited for arrive, too, but so late that none of the block's threads sees them.
 void finish_copies(Block& block) {
-    if (!block.arriving.empty()) fail("the block has returned before its %zu boxes came", block.arriving.size());
+    running = nullptr;
+    const Triple at = block.index;
+    const std::size_t boxes = block.arriving.size();
+    if (boxes) fail("block (%u,%u,%u) has returned before %zu of its boxes came", at.x, at.y, at.z, boxes);
     for (Fibre* fibre : block.fibres) {
         select(*fibre);
         commit_copies();
@@ -195,6 +198,7 @@ void run_blocks(std::vector<Block>& blocks, const std::function<void()>& what, O
             if (blocks.size() > 1) restore_shared(block.image);
             moved |= run_until_stuck(block, order, random);
             if (block.returned == block.fibres.size()) finish_copies(block);
+            running = nullptr;
             check_shared(block.index);
             if (blocks.size() > 1) block.image = save_shared();
             done += block.returned == block.fibres.size();
@@ -220,8 +224,8 @@ int barrier(bool vote, Place place) {
     return static_cast<int>(block.votes_of_last_barrier);
 }
 
-void spin(Place place) {
-    running->spun = true;
+void spin(Place place, bool again) {
+    running->spun = again;
     leave("a loop", place, State::ready);
 }
 
@@ -235,7 +239,8 @@ void meet(unsigned mask, const void* in, void* out, void (*combine)(const Meetin
     for (unsigned lane = 0; lane < 32; ++lane) {
         if (!(mask >> lane & 1)) continue;
         const Warp::Lane& other = warp.lanes[lane];
-        if (!other.here || other.mask != mask || std::strcmp(other.what, what) != 0) return leave(what, place, State::waiting);
+        if (!other.here || other.mask != mask || std::strcmp(other.what, what) != 0)
+            return leave(what, place, State::waiting);
         all.in[lane] = other.in;
         all.out[lane] = other.out;
     }

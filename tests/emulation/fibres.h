@@ -44,7 +44,7 @@ struct Fibre {
     Copies copies;
 };
 
-// Products that the tensor cores still owe a warp, each to add to 32 lanes' registers, and those registers' true values.
+// Products that the tensor cores still owe a warp, each to add to 32 lanes' registers. sums: what those should hold.
 struct Product {
     float* d[32];
     int count;

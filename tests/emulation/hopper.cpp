@@ -33,7 +33,7 @@ static_assert(sizeof(Phase) == sizeof(unsigned long long));
 std::uintptr_t swizzled(std::uintptr_t address) { return address ^ (address >> 3 & 0x70); }
 
 float bf16_at(const char* tile, int row, int p) {
-    const auto address = swizzled(reinterpret_cast<std::uintptr_t>(tile) + static_cast<std::uintptr_t>(128 * row + 2 * p));
+    const auto address = swizzled(reinterpret_cast<std::uintptr_t>(tile + 128 * row + 2 * p));
     std::uint16_t number;
     std::memcpy(&number, reinterpret_cast<const void*>(address), sizeof number);
     const std::uint32_t bits = std::uint32_t{number} << 16;
@@ -68,8 +68,9 @@ void finish_products(std::size_t newest_to_leave) {
     const std::size_t finished = products.groups[finished_groups - 1];
     for (std::size_t i = 0; i < finished; ++i) multiply(products.waiting[i], products, running->thread / 32);
     products.waiting.erase(products.waiting.begin(), products.waiting.begin() + static_cast<std::ptrdiff_t>(finished));
-    products.groups.erase(products.groups.begin(), products.groups.begin() + static_cast<std::ptrdiff_t>(finished_groups));
-    for (std::size_t& end : products.groups) end -= finished;
+    std::vector<std::size_t>& groups = products.groups;
+    groups.erase(groups.begin(), groups.begin() + static_cast<std::ptrdiff_t>(finished_groups));
+    for (std::size_t& end : groups) end -= finished;
     std::erase_if(products.sums, [&](const auto& entry) {
         for (const Product& product : products.waiting)
             if (std::count(product.d, product.d + 32, entry.first)) return false;
@@ -100,7 +101,8 @@ void barrier_arrive(unsigned long long* barrier, unsigned bytes_expected) {
 }
 
 void barrier_wait(unsigned long long* barrier, unsigned parity, Place place) {
-    while ((Phase::read(barrier).parity & 1) == static_cast<int>(parity)) spin(place);
+    for (bool again = false; (Phase::read(barrier).parity & 1) == static_cast<int>(parity); again = true)
+        spin(place, again);
 }
 
 void copy_box(void* destination, const Map& map, unsigned long long* barrier, int column, int row) {
@@ -116,8 +118,7 @@ void copy_box(void* destination, const Map& map, unsigned long long* barrier, in
                 const long long at_row = row + i, at_column = column + p;
                 if (at_row >= 0 && at_row < map.rows && at_column >= 0 && at_column < map.columns)
                     std::memcpy(&number, map.data + 2 * (at_row * map.columns + at_column), sizeof number);
-                const auto address = swizzled(reinterpret_cast<std::uintptr_t>(to) +
-                                              static_cast<std::uintptr_t>(2 * (i * map.box_columns + p)));
+                const auto address = swizzled(reinterpret_cast<std::uintptr_t>(to + 2 * (i * map.box_columns + p)));
                 std::memcpy(reinterpret_cast<void*>(address), &number, sizeof number);
             }
         Phase phase = Phase::read(barrier);

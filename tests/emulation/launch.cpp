@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <map>
 
 #include "fibres.h"
 #include "memory.h"
@@ -17,7 +18,7 @@ namespace {
 constexpr int CAUGHT[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGVTALRM};
 
 char message[4096];
-std::vector<Guarded> arrays;
+std::map<std::size_t, Guarded> arrays;  // by the number of the argument
 
 struct Description {
     Triple grid, block;
@@ -29,8 +30,8 @@ struct Description {
 void on_signal(int signal, siginfo_t* info, void*) {
     if (signal == SIGVTALRM) fail("no end in sight after so many seconds");
     if (signal != SIGSEGV && signal != SIGBUS) fail("%s", strsignal(signal));
-    for (std::size_t i = 0; i < arrays.size(); ++i) {
-        const std::string blame = arrays[i].blame(info->si_addr);
+    for (const auto& [i, array] : arrays) {
+        const std::string blame = array.blame(info->si_addr);
         if (!blame.empty()) fail("out of bounds: argument %zu, %s", i, blame.c_str());
     }
     fail("out of bounds: address %p belongs to no argument", info->si_addr);
@@ -81,9 +82,10 @@ std::vector<Triple> all_blocks(Order order, std::mt19937& random) {
 void run_grid(const Description& launch, const std::function<void()>& kernel) {
     std::mt19937 random(static_cast<unsigned>(launch.seed));
     const Order order{launch.order};
+    const unsigned threads = block_size.x * block_size.y * block_size.z;
     std::vector<Block> blocks;
     for (const Triple& index : all_blocks(order, random)) {
-        blocks.push_back(make_block(index, static_cast<unsigned>(blocks.size()) * block_size.x * block_size.y * block_size.z));
+        blocks.push_back(make_block(index, static_cast<unsigned>(blocks.size()) * threads));
         if (launch.cooperative) continue;
         run_blocks(blocks, kernel, order, random);
         blocks.clear();
@@ -98,15 +100,15 @@ void run(const Description& launch, const Module& module, std::vector<Value>& va
     for (std::size_t i = 0; i < values.size(); ++i) {
         const char kind = module.signature[i];
         if (kind != 'r' && kind != 'w' && kind != 'm') continue;
-        arrays.emplace_back(values[i], kind != 'w', launch.at_start);
-        values[i].data = arrays.back().data();
+        const auto [array, _] = arrays.try_emplace(i, values[i], kind != 'w', launch.at_start);
+        values[i].data = array->second.data();
         if (kind == 'm') values[i].map->data = static_cast<const char*>(values[i].data);
     }
     run_grid(launch, [&] { module.run(values.data()); });
     running = nullptr;
-    for (std::size_t i = 0; i < arrays.size(); ++i) {
-        if (!arrays[i].slack_intact()) fail("out of bounds: a write beside argument %zu", i);
-        arrays[i].copy_back();
+    for (const auto& [i, array] : arrays) {
+        if (!array.slack_intact()) fail("out of bounds: a write beside argument %zu", i);
+        array.copy_back();
     }
 }
 
@@ -121,7 +123,7 @@ void fail(const char* format, ...) {
                                block_index.y, block_index.z, thread_index.x, thread_index.y, thread_index.z);
     std::vsnprintf(message + length, sizeof message - static_cast<std::size_t>(length), format, arguments);
     va_end(arguments);
-    siglongjmp(launched, 1);
+    siglongjmp(launched, 1);  // past the destructors: a launch that fails leaks its blocks
 }
 
 }  // namespace emulation

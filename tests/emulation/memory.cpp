@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <utility>
 
 namespace emulation {
 
@@ -80,18 +79,7 @@ Guarded::Guarded(const Value& array, bool constant, bool at_start) : array_(arra
     if (constant) mprotect(pages_, page_bytes_, PROT_READ);
 }
 
-Guarded::Guarded(Guarded&& other) noexcept
-    : array_(other.array_),
-      constant_(other.constant_),
-      region_(std::exchange(other.region_, nullptr)),
-      pages_(other.pages_),
-      data_(other.data_),
-      region_bytes_(other.region_bytes_),
-      page_bytes_(other.page_bytes_) {}
-
-Guarded::~Guarded() {
-    if (region_) munmap(region_, region_bytes_);
-}
+Guarded::~Guarded() { munmap(region_, region_bytes_); }
 
 bool Guarded::slack_intact() const {
     return is_poison(pages_, data_) && is_poison(data_ + array_.bytes, pages_ + page_bytes_);

@@ -25,7 +25,6 @@ class Guarded {
 public:
     Guarded(const Value& array, bool constant, bool at_start);
     Guarded(const Guarded&) = delete;
-    Guarded(Guarded&& other) noexcept;
     ~Guarded();
 
     void* data() const { return data_; }

@@ -1,5 +1,5 @@
-// Read behind a .cu file: hands its kernel, named KERNEL, to the emulator. DYNAMIC_TYPE and DYNAMIC_NAME are those of its
-// `extern __shared__` array, if it has one.
+// Read behind a .cu file: hands its kernel, named KERNEL, to the emulator. DYNAMIC_TYPE and DYNAMIC_NAME are those of
+// its `extern __shared__` array, if it has one.
 #pragma once
 
 #include <utility>

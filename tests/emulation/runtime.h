@@ -24,8 +24,8 @@ extern Triple thread_index, block_index, block_size, grid_size;  // of the threa
 // A barrier of the block; how many threads came with a `vote` that is not 0.
 int barrier(bool vote, Place place);
 
-// Lets the others run: for loops that wait for a number in memory to change.
-void spin(Place place);
+// Lets the others run: for loops that wait for memory to change. again: it has not, since the last time.
+void spin(Place place, bool again = true);
 
 // Lanes of a warp that do something together: each brings `in` and takes `out` away, the last to come combines.
 struct Meeting {
@@ -74,7 +74,8 @@ struct Value {
     Map* map;
 };
 
-// A compiled kernel. signature: a letter for each parameter, r: pointer to const, w: pointer, i: integer, f: float, m: map.
+// A compiled kernel. signature: a letter for each parameter, r: pointer to const, w: pointer, i: integer, f: float,
+// m: tensor map.
 struct Module {
     void (*run)(const Value*);
     const char* signature;

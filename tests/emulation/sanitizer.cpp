@@ -26,7 +26,8 @@ struct Misuse {
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
 EXPORT void __ubsan_handle_out_of_bounds_abort(const Source* source, std::uintptr_t index) {
-    emulation::fail("out of bounds: index %lld of an array in %s", static_cast<long long>(index), source->text().c_str());
+    const auto number = static_cast<long long>(index);
+    emulation::fail("out of bounds: index %lld of an array in %s", number, source->text().c_str());
 }
 
 EXPORT void __ubsan_handle_type_mismatch_v1_abort(const Misuse* misuse, std::uintptr_t address) {

@@ -9,8 +9,8 @@ inline unsigned to_tf32(float x) {
     return (bits + 0x1000u) & ~0x1fffu;
 }
 
-// The registers as in the PTX ISA's "Matrix fragments for mma.m16n8k8". As on the chip, the 13 lowest bits of an operand
-// are not looked at. How the chip rounds its sums is not documented: here, to nearest after each product.
+// The registers as in the PTX ISA's "Matrix fragments for mma.m16n8k8". As on the chip, the 13 lowest bits of an
+// operand are not looked at. How the chip rounds its sums is not documented: here, to nearest after each product.
 inline void mma_m16n8k8_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2],
                              emulation::Place place = emulation::Place::here()) {
     struct Fragments {

@@ -27,7 +27,7 @@ inline T shuffle(unsigned mask, T x, unsigned source, const char* what, Place pl
         for (unsigned lane = 0; lane < 32; ++lane) {
             if (!(all.lanes >> lane & 1)) continue;
             const unsigned source = all.from<Parcel<T>>(lane).source;
-            if (!(all.lanes >> source & 1)) fail("lane %u asks for a number of lane %u, which is not there", lane, source);
+            if (!(all.lanes >> source & 1)) fail("lane %u asks for a number of lane %u, not there", lane, source);
             all.to<T>(lane) = all.from<Parcel<T>>(source).x;
         }
     };
@@ -62,7 +62,8 @@ inline int __all_sync(unsigned mask, int vote, emulation::Place place = emulatio
 
 // width: the warp falls into groups of so many lanes; who would have to look beyond its group keeps its own number.
 template <class T>
-inline T __shfl_sync(unsigned mask, T x, int source, int width = 32, emulation::Place place = emulation::Place::here()) {
+inline T __shfl_sync(unsigned mask, T x, int source, int width = 32,
+                     emulation::Place place = emulation::Place::here()) {
     const unsigned first = emulation::lane() & ~(width - 1u);
     return emulation::shuffle(mask, x, first + (source & (width - 1u)), "__shfl_sync", place);
 }
