@@ -95,8 +95,8 @@ def _runs(points: Sequence[Point], cell: str, optimizer: str) -> tuple[list[Trai
 
 def _over_seeds(runs: Sequence[TrainingPoint]) -> Accuracy:
     values = [run.accuracy for run in runs]
-    interval = report.mean_interval(values) if len(values) > 1 else runs[0].interval
-    return Accuracy(statistics.fmean(values), *interval)
+    low, high = report.mean_interval(values) if len(values) > 1 else runs[0].interval
+    return Accuracy(statistics.fmean(values), max(low, 0.0), min(high, 1.0))
 
 
 def _steps(points: Sequence[Point]) -> Iterator[tuple[tuple[str, str], list[StepPoint]]]:

@@ -86,6 +86,13 @@ def test_mean_interval_is_students() -> None:
     assert report.mean_interval(values) == pytest.approx((interval.low, interval.high), rel=1e-12)
 
 
+def test_an_accuracys_interval_ends_at_1() -> None:
+    runs = [training_point(correct, kernel=kernel) for kernel in ("numba", "tensorflow") for correct in (9000, 9900)]
+    ((ours, _),) = _reference_tables.accuracies(runs).values()
+    assert (ours.mean, ours.high) == (pytest.approx(0.945), 1.0)
+    assert 0 < ours.low < 0.9
+
+
 def test_ratio_is_against_the_fastest_mode() -> None:
     def step(name: str, seconds: float) -> results.StepPoint:
         return results.StepPoint(name, 8, 8, 1, "ok", samples=[seconds] * 7, cell="elman", optimizer="adam")
