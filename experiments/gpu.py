@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
@@ -22,7 +23,8 @@ EXAMPLES = """\
   python -m experiments.gpu --skip sanitizer tune
 exit codes: 0 all done, 1 a step failed, 2 wrong usage, 3 no GPU"""
 
-RESULTS = Path(__file__).parent / "results"
+# relative, as result files hold the command they come from
+RESULTS = Path(os.path.relpath(Path(__file__).parent / "results"))
 STEPS = ("tests", "sanitizer", "tune", "race", "scaling", "roofline", "training")
 
 
@@ -78,7 +80,9 @@ def _commands(able: list[str]) -> dict[str, list[list[str]]]:
         "roofline": [
             [*python, "experiments.roofline", "--kernel", *able, *into("roofline"), "--sizes", "256", "1024", "4096"]
         ],
-        "training": [[*python, "rnn.train", "--kernel", "cuda", *into("training")]],
+        "training": [
+            [*python, "experiments.machines", "--measure", "--results", str(RESULTS / "machines" / f"{chip}.json")]
+        ],
     }
 
 
