@@ -46,6 +46,12 @@ def _check(threads: int, shared: int = 0, registers: int = 0) -> None:
     _require(registers <= 224, f"{registers} sums to a thread leave no room in its 255 registers")
 
 
+def _require_shares(threads: int, *extents: int) -> None:
+    """Rows of a tile must divide the threads, so that a thread's share of it is one walk (memory.cuh)."""
+    for extent in extents:
+        _require(threads % extent == 0, f"rows of {extent} numbers do not divide {threads} threads")
+
+
 def _defines(tile: object) -> dict[str, int]:
     return {name.upper(): value for name, value in asdict(tile).items()}  # type: ignore[call-overload]
 
@@ -138,6 +144,7 @@ class Vector(Register):
         super().__post_init__()
         sizes = (self.block_m, self.block_n, self.block_k, self.thread_m, self.thread_n)
         _require(all(size % 4 == 0 for size in sizes), "every size must be a multiple of 4")
+        _require_shares(self.block[0], self.block_m, self.block_n, self.block_k)
 
     @property
     def block(self) -> tuple[int, int]:
@@ -183,6 +190,7 @@ class _Warps:
         _require(self.block_m % 4 == 0 == self.block_n % 4 and self.block_k % 4 == 0, "sizes are multiples of 4")
         _require(self.stages >= 2, "a pipeline has 2 stages or more")
         _check(self.block[0], self.shared_bytes, self.warp_m * self.warp_n // 32)
+        _require_shares(self.block[0], self.block_m, self.block_n, self.block_k)
 
     @property
     def block(self) -> tuple[int, int]:
