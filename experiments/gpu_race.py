@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import kernels
-from experiments.matmul_scaling import NETWORK_SHAPES, Shape
+from experiments._scaling import NETWORK_SHAPES, Shape
 from kernels import cli, progress
 from kernels.ladder import LADDER
 

@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
-    from experiments.matmul_scaling import NETWORK_SHAPES, Scaling, Shape
+    from experiments._scaling import NETWORK_SHAPES, Scaling, Shape
 
     own = [spec.name for spec in LADDER if spec.family == "cpu" and kernels.unavailable(spec.name) is None]
     cli.use_threads(options.threads)

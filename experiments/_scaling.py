@@ -1,0 +1,198 @@
+"""Measuring kernels over shapes: verify, then time; skip what would take too long; refuse what cannot be true."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from kernels import progress
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from kernels import Kernel
+    from kernels.contract import Reference
+    from kernels.measure.ceilings import Ceilings
+    from kernels.measure.results import MatmulPoint
+
+__all__ = ["NETWORK_SHAPES", "Scaling", "Shape"]
+
+# the network's products: z = xh·W, dxh = dz·Wᵀ, dW = xhᵀ·dz
+NETWORK_SHAPES = ("128x156x512", "128x512x156:nt", "156x128x512:tn")
+_PROBE = 32  # size of the first, uncounted product: it compiles, and tells what larger ones will cost
+
+
+class Shape(NamedTuple):
+    """(M,K)·(K,N); layout says which operand is a transposed view, a's first: nn, nt, tn, tt."""
+
+    m: int
+    k: int
+    n: int
+    layout: str = "nn"
+
+    @classmethod
+    def parse(cls, text: str) -> Shape:
+        """Argument type: 128x156x512, or 128x512x156:nt."""
+        match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)x([1-9]\d*)(?::([nt]{2}))?", text)
+        if match is None:
+            raise argparse.ArgumentTypeError(f"must look like 128x156x512 or 128x512x156:nt, not '{text}'")
+        return cls(int(match[1]), int(match[2]), int(match[3]), match[4] or "nn")
+
+    @property
+    def flops(self) -> int:
+        return 2 * self.m * self.k * self.n
+
+    def operands(self) -> tuple[NDArray, NDArray]:
+        """a (M,K) and b (K,N), float32 from N(0,1), always the same."""
+        import numpy as np
+
+        random = np.random.default_rng(self.m * self.k * self.n)
+        sides = ((self.m, self.k), (self.k, self.n))
+        a, b = (
+            random.standard_normal(side, np.float32)
+            if order == "n"
+            else random.standard_normal(side[::-1], np.float32).T
+            for side, order in zip(sides, self.layout, strict=True)
+        )
+        return a, b
+
+
+class Scaling:
+    """The measurement: every kernel at every shape, smallest first; `points` holds what came of it."""
+
+    def __init__(
+        self,
+        chosen: list[Kernel],
+        shapes: list[Shape],
+        threads: int,
+        min_time: float = 0.2,
+        time_limit: float = 20.0,
+        verify_only: bool = False,
+        cold_cache: bool = False,
+    ) -> None:
+        self.kernels, self.shapes, self.threads = chosen, shapes, threads
+        self.min_time, self.time_limit, self.verify_only = min_time, time_limit, verify_only
+        self.cold_cache = cold_cache
+        self.limits: dict[str, Ceilings] = {}  # by family
+        self.points: list[MatmulPoint] = []
+        self._seconds_per_flop: dict[str, float] = {}
+        self._first_call: dict[str, float] = {}
+
+    def measure_limits(self) -> None:
+        """Of the processor, and of the GPU, as far as kernels of theirs are to run."""
+        families = {kernel.spec.family for kernel in self.kernels}
+        self.limits = {family: _limits(family, self.threads) for family in sorted(families)}
+
+    def run(self) -> None:
+        from kernels.contract import Reference
+
+        with progress.named(len(self.shapes) * len(self.kernels)) as advance:
+            for kernel in self.kernels:
+                self._probe(kernel)
+            for shape in sorted(self.shapes, key=lambda shape: shape.flops):
+                a, b = shape.operands()
+                reference: Reference | None = None
+                for kernel in self.kernels:
+                    advance(f"{kernel.name} {'x'.join(map(str, shape[:3]))}")
+                    if reason := self._too_long(kernel, shape):
+                        self._record(kernel, shape, "skipped", reason=reason)
+                        continue
+                    reference = reference or Reference.of(a, b)
+                    self._point(kernel, shape, a, b, reference)
+
+    def _probe(self, kernel: Kernel) -> None:
+        from kernels.measure.timing import first_call
+
+        shape = Shape(_PROBE, _PROBE, _PROBE)
+        a, b = shape.operands()
+        self._first_call[kernel.name] = first_call(lambda: kernel.matmul(a, b))
+        self._seconds_per_flop[kernel.name] = first_call(lambda: kernel.matmul(a, b)) / shape.flops
+
+    def _too_long(self, kernel: Kernel, shape: Shape) -> str | None:
+        from kernels.measure.timing import MIN_SAMPLES
+
+        calls = 1 if self.verify_only else 2 + MIN_SAMPLES
+        seconds = self._seconds_per_flop[kernel.name] * shape.flops * calls
+        return f"would take {_duration(seconds)}" if seconds > self.time_limit else None
+
+    def _point(self, kernel: Kernel, shape: Shape, a: NDArray, b: NDArray, reference: Reference) -> None:
+        import numpy as np
+
+        from kernels.contract import VerificationError
+
+        out = np.full((shape.m, shape.n), np.nan, np.float32)
+        try:
+            error = reference.check(kernel.matmul(a, b, out), kernel.name, kernel.spec.rounds_to)
+        except VerificationError as wrong:
+            self._record(kernel, shape, "failed", reason=str(wrong))
+            return
+        if self.verify_only:
+            print(f"{kernel.name} at {'x'.join(map(str, shape[:3]))}: correct, error {error:.3f} of the bound")
+            return
+        details = _time(kernel, a, b, out, self.min_time, self.cold_cache)
+        rate = shape.flops / float(np.median(details["samples"]))
+        self._seconds_per_flop[kernel.name] = 1 / rate
+        if self._impossible(kernel, rate):
+            self._record(kernel, shape, "failed", reason=f"{rate / 1e9:,.0f} GFLOP/s is above the machine's peak")
+        else:
+            self._record(kernel, shape, "ok", error=error, **details)
+
+    def _impossible(self, kernel: Kernel, rate: float) -> bool:
+        """Whether a rate is above the peak; the peak is measured again first, as a neighbour may have lowered it."""
+        if kernel.spec.rounds_to != "float32":
+            return False  # other units than those the peak was measured with
+        family = kernel.spec.family
+        if rate > self.limits[family].peak_flops:
+            again = _limits(family, self.threads)
+            if again.peak_flops > self.limits[family].peak_flops:
+                self.limits[family] = again
+        return rate > self.limits[family].peak_flops
+
+    def _record(self, kernel: Kernel, shape: Shape, status: str, **details: object) -> None:
+        from kernels.measure.results import MatmulPoint
+
+        self.points.append(
+            MatmulPoint(
+                kernel=kernel.name,
+                m=shape.m,
+                k=shape.k,
+                n=shape.n,
+                layout=shape.layout,  # type: ignore[arg-type]
+                threads=self.threads,
+                status=status,  # type: ignore[arg-type]
+                first_call=self._first_call[kernel.name],
+                **details,  # type: ignore[arg-type]
+            )
+        )
+
+
+def _limits(family: str, threads: int) -> Ceilings:
+    if family == "cuda":
+        from kernels.measure import gpu_ceilings
+
+        return gpu_ceilings.measure()[0]
+    from kernels.measure import ceilings
+
+    return ceilings.measure(threads)
+
+
+def _time(kernel: Kernel, a: NDArray, b: NDArray, out: NDArray, min_time: float, cold_cache: bool) -> dict[str, Any]:
+    """Samples of a kernel; those of a CUDA kernel with operands that lie on the GPU, and the copying apart."""
+    if kernel.spec.family != "cuda":
+        from kernels.measure.timing import repeat
+
+        return {"samples": repeat(lambda: kernel.matmul(a, b, out), min_time)}
+    from kernels.cuda import arrays, timing
+    from kernels.measure.machine import sm_clock
+
+    on_gpu = [arrays.to_device(x) for x in (a, b, out)]
+    samples = timing.repeat(lambda: kernel.matmul(*on_gpu), min_time, cold_cache)
+    return {"samples": samples, "sm_clock": sm_clock(), "transfer": arrays.copy_seconds(a, b)}
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.0f} {unit}"
+    return f"{seconds:.0f} s"
