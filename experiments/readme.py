@@ -88,7 +88,8 @@ def reference_table() -> str:
         "| cell, optimizer, TensorFlow's mode | gradients | 200 losses | accuracy, ours | TensorFlow's |",
         "|---|---:|---:|---:|---:|",
     ]
-    for point in _reference_tables.agreements(points):
+    each = {(point.cell, point.optimizer, point.mode): point for point in _reference_tables.agreements(points)}
+    for point in each.values():
         shares = trained.get((point.cell, point.optimizer), ("–", "–"))
         lines.append(
             f"| {point.cell}, {point.optimizer}, {point.mode} | {max(point.gradients.values()):.0e} "

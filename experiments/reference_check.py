@@ -72,7 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--batch-size", type=cli.at_least(1), default=default.batch_size, metavar="N", help="(default: 128)")
     p.add_argument("--hidden", type=cli.at_least(1), default=default.hidden, metavar="N", help="(default: 128)")
     p.add_argument("--data", type=Path, metavar="DIR", help="as for rnn.train")
-    p.add_argument("--rounds", type=cli.at_least(1), default=5, metavar="N", help="turns each (default: %(default)s)")
+    p.add_argument(
+        "--rounds", type=cli.at_least(0), default=5, metavar="N", help="turns each, 0: no timing (default: 5)"
+    )
     cli.add_threads(p)
     p.add_argument("--results", type=Path, metavar="FILE", help="write a result file (.json)")
     p.add_argument("--from", dest="source", type=Path, metavar="FILE", help="show a result file, measure nothing")
@@ -153,7 +155,8 @@ def _side_by_side(options: argparse.Namespace, settings: Settings) -> list[Point
                     reference_losses=theirs.call("losses", LOSSES),
                 )
             )
-        taken = timing.alternate({name: partial(side.call, "turn") for name, side in sides.items()}, options.rounds)
+        turns = {name: partial(side.call, "turn") for name, side in sides.items()} if options.rounds else {}
+        taken = timing.alternate(turns, options.rounds)
     setting = {"threads": options.threads, "cell": settings.cell, "optimizer": settings.optimizer}
     setting |= {"batch_size": settings.batch_size, "hidden": settings.hidden}
     return agreements + [

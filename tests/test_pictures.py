@@ -101,11 +101,13 @@ def test_readme_takes_in_whatever_is_committed(tmp_path: Path, monkeypatch: pyte
     for name, points in (
         ("elman", [_agreement(cell="elman")]),
         ("lstm", [_agreement(), *steps, *runs]),
+        ("lstm-again", [_agreement()]),
     ):
         found = results.new("experiments.reference_check", ["--cell", name], points, ceilings=None)
         results.write(tmp_path / "reference_check" / f"{name}.json", found)
     table = readme.reference_table()
     assert "| lstm, sgd, graph | 2e-06 | 1e-04 | 0.8700 (0.8633 to 0.8764) | 0.8710 (" in table
+    assert table.count("lstm, sgd, graph") == 1
     assert "| elman, sgd, graph | 2e-06 | 1e-04 | – | – |" in table
     assert "python -m experiments.reference_check --cell lstm" in table
     assert "1.50 ± 0.00 times as fast as TensorFlow's best mode, graph" in table

@@ -132,6 +132,17 @@ def test_the_whole_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().out in shown.replace(f"wrote {file}\n", "")
 
 
+@tensorflow
+def test_no_rounds_is_no_timing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """For runs of hours on a machine that does other work too, whose times nobody should read."""
+    data, file = idx.write(tmp_path / "idx", idx.contents()), tmp_path / "check.json"
+    arguments = ["--cell", "elman", "--optimizer", "sgd", "--mode", "graph", "--kernel", "cpu-blas", "--threads", "1"]
+    arguments += ["--hidden", "8", "--batch-size", "8", "--seeds", "0", "--rounds", "0"]
+    reference_check.main([*arguments, "--data", str(data), "--results", str(file)])
+    assert "One training step" not in capsys.readouterr().out
+    assert [type(point) for point in results.read(file).points] == [results.AgreementPoint]
+
+
 def test_distance_is_relative_to_the_reference() -> None:
     ours, theirs = np.array([[3.0, 4.0]], np.float32), np.array([[0.0, 4.0]], np.float32)
     assert reference_check._distance(ours, theirs) == 0.75
