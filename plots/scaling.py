@@ -87,6 +87,12 @@ def _spread(heights: dict[str, float]) -> dict[str, float]:
     return placed
 
 
+def _two_lines(shape: str) -> str:
+    """Neighbours' names would run into each other."""
+    rows_and_depth, _, columns = shape.replace(":", " ").rpartition("x")
+    return f"{rows_and_depth}\nx{columns}"
+
+
 def _shapes(panel: Axes, points: Sequence[MatmulPoint], colour: dict[str, str], *, label: bool) -> None:
     shapes = list(dict.fromkeys(point.shape for point in points))
     for name in colour:
@@ -98,7 +104,7 @@ def _shapes(panel: Axes, points: Sequence[MatmulPoint], colour: dict[str, str], 
             at, median, yerr=(median - low, high - median), fmt="D" if is_yardstick(name) else "o", markersize=6,
             color=colour[name], label=name,
         )  # fmt: skip
-    panel.set_xticks(range(len(shapes)), [shape.replace(":", "\n") for shape in shapes], fontsize=9)
+    panel.set_xticks(range(len(shapes)), [_two_lines(shape) for shape in shapes], fontsize=9)
     panel.set_xlim(-0.5, len(shapes) - 0.5)
     panel.set_xlabel("MxKxN (t: transposed)")
     if label:
