@@ -275,17 +275,39 @@ def test_refused():
         record(cooperative, (1,), (1,), x)
     assert error.value.__notes__ == ["in thread 0 of block 0 of the recorded kernel"]
 
-    def fill(x):
-        x[:] = 0
+    def copy(x):
+        x[:2] = x[2:4]
 
-    with pytest.raises(TypeError, match="one element at a time"):
-        record(fill, (1,), (1,), x)
+    with pytest.raises(TypeError, match="numbers to a slice of x, not arrays"):
+        record(copy, (1,), (1,), x)
 
     def changing(x):
         tile = cuda.shared.array(4 + cuda.threadIdx.x, float32)  # noqa: F841
 
     with pytest.raises(TypeError, match="must be constants"):
         record(changing, (1,), (2,), x)
+
+
+@pytest.mark.parametrize("trace", [True, False])
+def test_a_number_fills_a_slice(trace):
+    """Each element is a write of its own, so that threads whose slices overlap race."""
+
+    def fill(x):
+        i = cuda.threadIdx.x
+        x[i, 1:4] = i
+        x[i][4:] = -1
+
+    x = np.full((3, 6), np.nan, np.float32)
+    recording = record(fill, (1,), (2,), x, trace=trace)
+    np.testing.assert_array_equal(x, [[np.nan, 0, 0, 0, -1, -1], [np.nan, 1, 1, 1, -1, -1], [np.nan] * 6])
+    assert not recording.faults
+    written = [(event.who.thread, event.index) for event in recording.events]
+    assert written == ([((i,), (i, j)) for i in range(2) for j in range(1, 6)] if trace else [])
+
+    def overlap(x):
+        x[0, cuda.threadIdx.x :] = 1
+
+    assert [fault.kind for fault in record(overlap, (1,), (2,), x, trace=trace).faults] == ["race"] * trace
 
 
 @pytest.mark.parametrize(("trace", "seconds"), [(True, 30), (False, 3)])

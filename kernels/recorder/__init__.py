@@ -108,8 +108,8 @@ def record(
     dynamic shared memory. order: of the threads between barriers and of the blocks, "forward", "reverse" or a seed to
     shuffle with. trace=False only runs the kernel, several times faster. A thread that uses a wrong index is stopped,
     its block at the next barrier; other blocks go on.
-    Raises ValueError for a launch no GPU would take, TypeError for what the recorder cannot run (slices are read-only
-    views), and whatever the kernel itself raises.
+    Raises ValueError for a launch no GPU would take, TypeError for what the recorder cannot run (an array written to a
+    slice), and whatever the kernel itself raises.
     """
     grid, block = _extents("grid", grid), _extents("block", block)
     if prod(block) > _MAX_THREADS:

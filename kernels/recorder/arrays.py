@@ -11,6 +11,7 @@ from array import array
 from types import FrameType
 from typing import Any
 
+import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from kernels.recorder.sites import LIMIT, Kind, Sites
@@ -96,9 +97,9 @@ class DeviceArray:
         try:
             self._addresses[key]
         except (IndexError, TypeError):
-            self._part(key, _caller(1), "write")
-            raise TypeError(f"the recorder writes one element at a time, not {self.name}[{key}]") from None
-        self._data[key] = value
+            self._fill(self._part(key, _caller(1), "write"), value)
+        else:
+            self._data[key] = value
 
     # Python would otherwise iterate by indexing until an IndexError
     __iter__ = None
@@ -139,6 +140,12 @@ class DeviceArray:
     def _record(self, key: Any, frame: FrameType, kind: Kind) -> None:
         self._addresses[key]
 
+    def _fill(self, part: DeviceArray, value: Any) -> None:
+        """Write one number to a slice or a row."""
+        if np.ndim(value):
+            raise TypeError(f"the recorder writes numbers to a slice of {self.name}, not arrays")
+        part._data[...] = value
+
     def _part(self, key: Any, frame: FrameType, kind: Kind) -> DeviceArray:
         index = key if isinstance(key, tuple) else (key,)
         if len(index) > self._data.ndim:
@@ -177,8 +184,11 @@ class TracedArray(DeviceArray):
         try:
             address = self._addresses[key]
         except (IndexError, TypeError):
-            self._part(key, frame, "write")
-            raise TypeError(f"the recorder writes one element at a time, not {self.name}[{key}]") from None
+            part, site = self._part(key, frame, "write"), self._sites.number(frame, "write")
+            self._fill(part, value)
+            for index in np.ndindex(*part.shape):
+                self._append(part._addresses[index] | site)
+            return
         try:
             site = self._sites[id(frame.f_code), frame.f_lasti]
         except KeyError:

@@ -1,0 +1,68 @@
+"""``python -m experiments.explorer``: watch the threads of a kernel, access by access, on one page; no GPU needed.
+
+The kernels of the ladder run on the recorder, on small matrices and, where a block would be larger than C, with smaller
+tiles: what the page shows is what they did. How many blocks run at once is computed for their real sizes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import webbrowser
+from pathlib import Path
+
+from experiments import twins
+from kernels import cli
+from kernels.ladder import LADDER
+
+EXAMPLES = """\
+  python -m experiments.explorer --open
+  python -m experiments.explorer --kernel cuda-numba-shared cuda-numba-register --output shared.html
+exit codes: 0 done, 1 the file cannot be written, 2 wrong usage"""
+
+KERNELS = (
+    "cpu-numba-serial",
+    *(spec.name for spec in LADDER if spec.name.startswith("cuda-numba-")),
+)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = _parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    with cli.errors_as_lines():
+        cli.require_writable(options.output)
+        from experiments._page import build
+        from kernels.measure.files import write_atomically
+
+        text = build(options.kernel or KERNELS, options.size, () if options.kernel else twins.NAMES)
+        try:
+            write_atomically(options.output, lambda file: file.write(text.encode()))
+        except OSError as error:
+            raise cli.CommandError(f"cannot write {options.output}: {error.strerror}", cli.CHECK_FAILED) from error
+        print(f"wrote {options.output} ({len(text) / 1e6:.1f} MB)")
+        if options.open:
+            webbrowser.open(options.output.resolve().as_uri())
+
+
+def _parser() -> argparse.ArgumentParser:
+    p = cli.Parser("python -m experiments.explorer", "Write a page that shows what threads do, and when.", EXAMPLES)
+    p.add_argument(
+        "--kernel",
+        nargs="+",
+        choices=KERNELS,
+        metavar="NAME",
+        help=f"{', '.join(KERNELS)} (default: all of them, and the broken twins)",
+    )
+    p.add_argument(
+        "--size",
+        type=cli.at_least(1),
+        default=16,
+        metavar="N",
+        help="rows and columns of A, B, C (default: %(default)s)",
+    )
+    p.add_argument("--output", type=Path, default=Path("explorer.html"), metavar="FILE", help="(default: %(default)s)")
+    p.add_argument("--open", action="store_true", help="show it in the browser")
+    return p
+
+
+if __name__ == "__main__":
+    main()
