@@ -32,6 +32,10 @@ def _own_passes(count: int) -> tuple[int, ...]:
     return passes(count)[cuda.threadIdx.x]
 
 
-def one_thread_per_core(module: ModuleType) -> None:
-    """Let the kernels of a module run as threads of one block, each its own passes of every prange."""
+def one_thread_per_core(module: ModuleType) -> tuple[int]:
+    """Let a module's kernels run as one thread block, a thread for a core, each its own passes of a prange.
+
+    Returns the size of that block.
+    """
     vars(module)["prange"] = _own_passes
+    return (get_num_threads(),)

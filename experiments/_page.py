@@ -2,35 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from experiments import twins
-from experiments._recorded import launch_of, recorded_ladder
+from experiments._resident import resident
+from experiments._small import recorded_ladder
 from kernels.cuda.architectures import GPUS
+from kernels.ladder import find
+from kernels.measure import machine
 from plots.explorer import render
 
 __all__ = ["build"]
 
-_CUDA = ("cuda-numba-naive", "cuda-numba-coalesced", "cuda-numba-shared", "cuda-numba-register")
+# what one learns most from side by side, in the ladder's order
+_PAIRS = (
+    ("cuda-numba-naive", "cuda-numba-coalesced"),
+    ("cuda-numba-coalesced", "cuda-numba-shared"),
+    ("cuda-numba-shared", "cuda-numba-register"),
+    ("cpu-numba-serial", "cpu-numba-parallel"),
+    ("cpu-numba-parallel", "cpu-numba-tiled"),
+    ("cpu-numba-serial", "cuda-numba-naive"),
+)
 
 
-def build(names: Sequence[str], size: int, broken: Sequence[str]) -> str:
-    """The HTML for these kernels of the ladder, on matrices of size x size, and these broken twins."""
-    shown = [recorded_ladder(name, size) for name in names] + [twins.recorded_twin(name) for name in broken]
-    compared = [name for name in names if name in _CUDA] or list(names)
+def build(
+    names: Sequence[str], size: int, broken: Sequence[twins.Twin], announce: Callable[[str], None] = lambda name: None
+) -> str:
+    """The HTML for these kernels of the ladder, on matrices of size x size, and these broken twins.
+
+    announce is called with the name of each as it is recorded.
+    """
+    shown = {}
+    for name in names:
+        announce(name)
+        shown[name] = recorded_ladder(name, size)
+    for twin in broken:
+        announce(twin.mistake)
+        shown |= zip(twin.names, twins.recorded_twins(twin), strict=True)
+    announce("registers")
+    pairs = [{"label": " | ".join(pair), "names": pair} for pair in _PAIRS if shown.keys() >= set(pair)]
+    pairs = pairs or [{"label": name, "names": (name, name)} for name in names]
+    pairs += [{"label": f"mistake: {twin.mistake}", "names": twin.names} for twin in broken]
+    here = machine.describe()
     return render(
         {
-            "kernels": shown,
-            "start": (compared * 2)[:2],
+            "kernels": list(shown.values()),
+            "pairs": pairs,
+            "cpu": {"name": here.cpu, "cores": here.cores},
             "machines": [
                 {
                     "name": gpu.name,
                     "architecture": gpu.architecture,
                     "multiprocessors": gpu.multiprocessors,
-                    "cores": gpu.cores,
+                    "coresEach": gpu.cores // gpu.multiprocessors,
                 }
                 for gpu in GPUS
             ],
-            "launches": [launch_of(name) for name in _CUDA],
+            "launches": resident(
+                [name for name in names if find(name).family == "cuda"] or ["cuda-numba-naive"],
+                sorted({gpu.architecture for gpu in GPUS}),
+            ),
         }
     )

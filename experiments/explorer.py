@@ -12,7 +12,7 @@ import webbrowser
 from pathlib import Path
 
 from experiments import twins
-from kernels import cli
+from kernels import cli, progress
 from kernels.ladder import LADDER
 
 EXAMPLES = """\
@@ -20,10 +20,8 @@ EXAMPLES = """\
   python -m experiments.explorer --kernel cuda-numba-shared cuda-numba-register --output shared.html
 exit codes: 0 done, 1 the file cannot be written, 2 wrong usage"""
 
-KERNELS = (
-    "cpu-numba-serial",
-    *(spec.name for spec in LADDER if spec.name.startswith("cuda-numba-")),
-)
+# those that the recorder can run: written for Numba, and in plain Python loops
+KERNELS = tuple(spec.name for spec in LADDER if spec.name.split("-")[1] == "numba" and spec.name != "cpu-numba-simd")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -33,7 +31,9 @@ def main(arguments: list[str] | None = None) -> None:
         from experiments._page import build
         from kernels.measure.files import write_atomically
 
-        text = build(options.kernel or KERNELS, options.size, () if options.kernel else twins.NAMES)
+        names, broken = options.kernel or KERNELS, () if options.kernel else twins.TWINS
+        with progress.named(len(names) + len(broken) + 1) as announce:
+            text = build(names, options.size, broken, announce)
         try:
             write_atomically(options.output, lambda file: file.write(text.encode()))
         except OSError as error:

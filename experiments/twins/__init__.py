@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["NAMES", "TWINS", "Twin", "recorded_twin"]
+__all__ = ["TWINS", "Twin", "recorded_twins"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,16 @@ class Twin:
     grid: tuple[int, ...]
     block: tuple[int, ...]
 
+    @property
+    def mistake(self) -> str:
+        """The mistake's name."""
+        return self.broken.replace("_", " ")
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What the two are called on the page: a right kernel is twin of several, on matrices of several sizes."""
+        return self.broken, f"{self.right} ({self.size}x{self.size})"
+
 
 _TILED = (2, 2), (8, 8)
 
@@ -27,19 +37,20 @@ TWINS = (
     Twin("divergent_barrier", "tiled", "threads of one block wait at two different barriers", 12, *_TILED),
     Twin("early_return", "tiled", "threads leave whom the others wait for at the barrier", 12, *_TILED),
     Twin("unguarded_edge", "guarded", "threads beyond the edge read and write outside the matrices", 12, *_TILED),
-    Twin("uncoalesced", "guarded", "neighbouring threads touch different rows", 16, *_TILED),
+    Twin("uncoalesced", "guarded", "neighbouring threads touch different rows", 16, (1, 2), (16, 8)),
     Twin("bank_conflict", "padded", "threads of a warp queue at one bank of shared memory", 16, (1, 1), (16, 16)),
     Twin("lost_update", "atomic_update", "two threads add to one c(i,j), and one sum is lost", 8, (1, 1, 1), (8, 8, 2)),
 )
 
-NAMES = tuple(dict.fromkeys(name for twin in TWINS for name in (twin.broken, twin.right)))
 
-
-def recorded_twin(name: str) -> dict[str, Any]:
-    """What the explorer shows of one of the kernels, broken or right, as `recorded` returns it."""
+def recorded_twins(twin: Twin) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the explorer shows of both, the broken one first, as `recorded` returns it."""
     from experiments._recorded import recorded
     from experiments.twins import kernels
 
-    twin = next(twin for twin in TWINS if name in (twin.broken, twin.right))
-    idea = f"Broken on purpose: {twin.says}." if name == twin.broken else "The right twin of a broken kernel."
-    return recorded(name, idea, getattr(kernels, name), twin.grid, twin.block, twin.size)
+    ideas = f"Broken on purpose: {twin.says}.", f"The right twin of {twin.mistake}."
+    broken, right = (
+        recorded(name, idea, getattr(kernels, function), twin.grid, twin.block, twin.size)
+        for name, idea, function in zip(twin.names, ideas, (twin.broken, twin.right), strict=True)
+    )
+    return broken, right
