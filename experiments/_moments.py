@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from math import prod
 from typing import Any
@@ -31,16 +32,11 @@ def moment(fault: Fault, recording: Recording) -> dict[str, Any]:
         interval, step = _last(recording, number)
         found |= {"witnesses": [[number, interval, step, fault.line]], "at": [interval, step]}
     else:
-        if fault.kind == "divergent barrier":
-            found["stuck"] = [
-                [_number(thread, recording), line]
-                for threads, line in ((fault.threads, fault.line), (fault.other_threads, fault.other_line))
-                for thread in threads
-            ]
-        number = _number(fault.threads[0], recording)
-        at = [b.interval for b in recording.events.barriers if b.block == number // prod(recording.block)]
         # the barrier that some threads miss ends an interval; where threads diverge, none ends any more
-        interval = _missed(fault, recording) if fault.kind == "missed barrier" else len(at)
+        interval = _missed(fault, recording)
+        if fault.kind != "missed barrier":
+            interval = _meetings(recording)[_number(fault.threads[0], recording) // prod(recording.block)]
+            found["stuck"] = _stuck(fault, recording, interval)
         found["at"] = [interval, _steps(recording, interval)]
     return found
 
@@ -91,14 +87,31 @@ def _last(recording: Recording, number: int) -> tuple[int, int]:
 
 def _missed(fault: Fault, recording: Recording) -> int:
     block = _number(fault.threads[0], recording) // prod(recording.block)
-    return next(b.interval for b in recording.events.barriers if b.block == block and b.line == fault.line)
+    return next((b.interval for b in recording.events.barriers if b.block == block and b.line == fault.line), 0)
+
+
+def _meetings(recording: Recording) -> dict[int, int]:
+    met = Counter(barrier.block for barrier in recording.events.barriers)
+    return {block: met[block] for block in range(prod(recording.grid))}
+
+
+def _stuck(fault: Fault, recording: Recording, interval: int) -> list[list[int]]:
+    """The fault names the threads of one block; others that got no further than that one are stuck as it is."""
+    per_block = prod(recording.block)
+    waits = [
+        (_number(thread, recording) % per_block, line)
+        for threads, line in ((fault.threads, fault.line), (fault.other_threads, fault.other_line or fault.line))
+        for thread in threads
+    ]
+    blocks = [block for block, met in _meetings(recording).items() if met == interval]
+    return [[block * per_block + thread, line] for block in blocks for thread, line in waits]
 
 
 def _steps(recording: Recording, interval: int) -> int:
-    """The last step of an interval: all who do not wait have gone on by then."""
+    """The first step of an interval that no thread has: whoever waits, waits by then."""
     table = recording.events.table[recording.events.table["interval"] == interval]
     _, counts = np.unique(np.stack((table["block"], table["thread"])), axis=1, return_counts=True)
-    return max(int(counts.max(initial=0)) - 1, 0)
+    return int(counts.max(initial=0))
 
 
 def _number(who: ThreadId, recording: Recording) -> int:

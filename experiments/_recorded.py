@@ -44,7 +44,7 @@ def recorded(
         "idea": idea,
         "cores": cores,
         "firstLine": first,
-        "source": [line.rstrip("\n") for line in inspect.getblock(lines[first - 1 :])],
+        "source": [line.rstrip("\n") for line in lines[first - 1 : _last_line(recording, lines, first)]],
         "block": block,
         "perBlock": prod(block),
         "result": "c",
@@ -52,6 +52,11 @@ def recorded(
         "faults": [moment(fault, recording) for fault in recording.faults],
         **_trace(recording),
     }
+
+
+def _last_line(recording: Recording, lines: list[str], first: int) -> int:
+    """Of the kernel, or of what it calls and reads or writes there."""
+    return max(first - 1 + len(inspect.getblock(lines[first - 1 :])), *(site.line for site in recording.events.sites))
 
 
 def _counts(recording: Recording) -> list[dict[str, Any]]:

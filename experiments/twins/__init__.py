@@ -48,7 +48,7 @@ def recorded_twins(twin: Twin) -> tuple[dict[str, Any], dict[str, Any]]:
     from experiments._recorded import recorded
     from experiments.twins import kernels
 
-    ideas = f"Broken on purpose: {twin.says}.", f"The right twin of {twin.mistake}."
+    ideas = f"Broken on purpose: {twin.says}.", "Its right twin."
     broken, right = (
         recorded(name, idea, getattr(kernels, function), twin.grid, twin.block, twin.size)
         for name, idea, function in zip(twin.names, ideas, (twin.broken, twin.right), strict=True)

@@ -43,7 +43,9 @@ class Pane {
     let steps = 0;
     for (let interval = 0; interval < k.intervals; interval++) {
       this.starts.push(steps);
-      steps += Math.max(1, ...k.threads.map(t => (t[interval] || []).length));
+      const meets = k.barriers.some(b => b[1] === interval) || k.faults.some(f => f.stuck.length && f.at[0] === interval);
+      // one step more, in which all wait that ever will
+      steps += Math.max(1, ...k.threads.map(t => (t[interval] || []).length)) + Number(meets);
     }
     this.steps = steps;
     this.meetings = new Map(k.barriers.map(([block, interval, line]) => [`${block} ${interval}`, line]));
