@@ -95,7 +95,12 @@ def reference_table() -> str:
             f"| {point.cell}, {point.optimizer}, {point.mode} | {max(point.gradients.values()):.0e} "
             f"| {point.loss_difference:.0e} | {shares[0]} | {shares[1]} |"
         )
-    lines += ["", *(f"Measured by `{found.command}` on {_machine(found)}." for found in files)]
+    where = ", ".join(dict.fromkeys(_machine(found) for found in files))
+    folder = "experiments/results/reference_check/"
+    lines += [
+        "",
+        f"Measured on {where}; each file in [{folder}]({folder}) holds its command, its raw times and its runs.",
+    ]
     return "\n".join([*lines, f"One training step: {'; '.join(_reference_tables.ratios(points))}."])
 
 
