@@ -65,10 +65,9 @@ def passed_over(chosen: str, kernel: Kernel, settings: Settings) -> list[str]:
     return [reason for name in faster if (reason := _why_not(name, kernel, settings))] if _on_gpu(kernel) else []
 
 
-def create(name: str, kernel: Kernel, settings: Settings) -> Stepwise:
-    """The engine, with the settings' initial weights."""
-    made = _class(name, kernel)
-    return made(settings, kernel.matmul)
+def create(name: str, kernel: Kernel, settings: Settings, **toggles: bool) -> Stepwise:
+    """The engine, with the settings' initial weights. toggles: of the engine's class."""
+    return _class(name, kernel)(settings, kernel.matmul, **toggles)
 
 
 def _class(name: str, kernel: Kernel) -> type[Stepwise]:

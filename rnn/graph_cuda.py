@@ -41,7 +41,7 @@ class GraphCUDA(StepwiseCUDA):
             self._captured("train", self._step, x, labels)
 
     def loss_and_gradients(self, x: Any, labels: Any) -> tuple[Any, dict[str, Any]]:
-        return self._replay("gradients", super().loss_and_gradients, x, labels)  # type: ignore[no-any-return]
+        return self._replay("gradients", super().loss_and_gradients, x, labels)
 
     def _step(self, x: Any, labels: Any) -> Any:
         loss, gradients = super().loss_and_gradients(x, labels)

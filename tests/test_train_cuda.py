@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import kernels
+from experiments import _gpu_training
+from kernels import cli
 from kernels.cuda import offline
-from rnn import engines, gates_cuda
+from rnn import checkpoint, engines, gates_cuda, train
 from rnn.arrays import to_host
 from rnn.batches import Batches
 from rnn.data import Split
@@ -19,7 +22,7 @@ from rnn.optimizers import OPTIMIZERS
 from rnn.settings import Settings
 from rnn.stepwise import Stepwise
 from rnn.stepwise_cuda import StepwiseCUDA
-from tests import emulated_gates, emulation, fake_cupy
+from tests import emulated_gates, emulation, fake_cupy, idx
 
 emulated = pytest.mark.skipif(not emulation.available(), reason="the emulator needs g++ 12 on Linux")
 
@@ -165,6 +168,46 @@ def test_auto_takes_the_fastest_engine_there_is_and_says_why_not_a_faster(monkey
 def test_an_engine_is_made_by_its_name(name: str, made: type, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_cupy.install(monkeypatch)
     assert type(engines.create(name, _cuda_kernel(), Settings(hidden=4, batch_size=2))) is made
+
+
+@emulated
+def test_the_race_switches_each_optimisation_off_and_all_lose_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_cupy.install(monkeypatch)
+    emulated_gates.install(monkeypatch)
+    kernel, settings = _cuda_kernel(), Settings(hidden=4, batch_size=8)
+    monkeypatch.setattr(cli, "get_kernel", lambda name: kernel)
+    monkeypatch.setitem(engines._CUDA, "persistent", ("rnn.no_such_module", "None"))
+    entries = _gpu_training.contestants(kernel, settings, lambda: _batches()[0])
+    assert [name.replace(f", {kernel.name}", "") for name in entries] == [
+        "graph", "graph, data on the host", "graph, CuPy's gates", "stepwise", "stepwise, CuPy's gates",
+    ]  # fmt: skip
+    # the stand-in cannot capture CuPy's functions, which allocate
+    able = [start() for name, start in entries.items() if name != f"graph, {kernel.name}, CuPy's gates"]
+    losses = [[float(step()) for _ in range(2)] for step in able]
+    for found in losses:
+        assert found == pytest.approx(losses[0], rel=1e-6)
+
+
+@pytest.mark.parametrize("there", ["cpu", "gpu"])
+def test_a_run_moves_between_cpu_and_gpu(
+    there: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_cupy.install(monkeypatch)
+    emulated_gates.install(monkeypatch)
+    kernel = {"gpu": _cuda_kernel(), "cpu": kernels.get("numba")}
+    monkeypatch.setattr(cli, "get_kernel", lambda name: kernel[name])
+    here = "gpu" if there == "cpu" else "cpu"
+    data = idx.write(tmp_path, idx.contents())
+    small = ["--data", str(data), "--batch-size", "8", "--hidden", "4", "--display-step", "2"]
+    saved = ["--checkpoint", str(tmp_path / "run.npz")]
+    train.main(["--kernel", here, *small, *saved, "--steps", "3"])
+    train.main(["--kernel", there, *small, *saved, "--steps", "6", "--resume"])
+    assert "Resumed" in capsys.readouterr().out
+    moved = checkpoint.load(tmp_path / "run.npz")
+    assert moved.header.step == 6
+    train.main(["--kernel", "cpu", *small, "--checkpoint", str(tmp_path / "whole.npz"), "--steps", "6"])
+    for name, array in checkpoint.load(tmp_path / "whole.npz").arrays.items():
+        np.testing.assert_allclose(moved.arrays[name], array, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.skipif(offline.why_no_compiler() is not None, reason=str(offline.why_no_compiler()))
