@@ -23,6 +23,7 @@ from rnn.settings import Settings
 from rnn.stepwise import Stepwise
 from rnn.stepwise_cuda import StepwiseCUDA
 from tests import emulated_gates, emulation, fake_cupy, idx
+from tests.emulation import Order
 
 emulated = pytest.mark.skipif(not emulation.available(), reason="the emulator needs g++ 12 on Linux")
 
@@ -81,12 +82,12 @@ def test_a_checkpoint_of_one_continues_on_the_other(monkeypatch: pytest.MonkeyPa
 
 @emulated
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize("engine", [StepwiseCUDA, GraphCUDA])
+@pytest.mark.parametrize(("engine", "order"), [(StepwiseCUDA, "forward"), (StepwiseCUDA, "reverse"), (GraphCUDA, 1)])
 def test_ten_steps_of_the_handwritten_kernels_equal_float64(
-    engine: type[StepwiseCUDA], optimizer: str, monkeypatch: pytest.MonkeyPatch
+    engine: type[StepwiseCUDA], order: Order, optimizer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_cupy.install(monkeypatch)
-    emulated_gates.install(monkeypatch, "reverse")
+    emulated_gates.install(monkeypatch, order)
     settings = Settings(optimizer=optimizer, hidden=6, batch_size=8)
     there, batches = engine(settings, _matmul), _batches(engine.place)
     _equals_float64(there, settings, batches, 1e-5)
