@@ -25,7 +25,7 @@ exit codes: 0 all done, 1 a step failed, 2 wrong usage, 3 no GPU"""
 
 # relative, as result files hold the command they come from
 RESULTS = Path(os.path.relpath(Path(__file__).parent / "results"))
-STEPS = ("tests", "sanitizer", "tune", "race", "scaling", "roofline", "training")
+STEPS = ("tests", "sanitizer", "tune", "race", "scaling", "roofline", "steps", "training")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -65,13 +65,17 @@ def _commands(able: list[str]) -> dict[str, list[list[str]]]:
     def into(experiment: str) -> list[str]:
         return ["--results", str(RESULTS / f"{experiment}_{chip}.json")]
 
-    def check(tool: str) -> list[str]:
-        verify = [*python, "experiments.matmul_scaling", "--kernel", *able, "--verify-only"]
-        return ["compute-sanitizer", "--tool", tool, "--error-exitcode", "1", *verify, "--shapes", "131x67x261"]
+    def check(tool: str, *command: str) -> list[str]:
+        return ["compute-sanitizer", "--tool", tool, "--error-exitcode", "1", *python, *command]
+
+    tools = ("memcheck", "racecheck", "synccheck")
+    verify = ["experiments.matmul_scaling", "--kernel", *able, "--verify-only", "--shapes", "131x67x261"]
+    # the launches of the graph engine are those of the stepwise one
+    train = ["rnn.train", "--kernel", "cuda", "--engine", "stepwise", "--steps", "3", "--batch-size", "37"]
 
     return {
         "tests": [[*python, "pytest", "-m", "gpu"]],
-        "sanitizer": [check(tool) for tool in ("memcheck", "racecheck", "synccheck")],
+        "sanitizer": [check(tool, *command) for command in (verify, train) for tool in tools],
         "tune": [[*python, "kernels.tune"]],
         "race": [[*python, "experiments.gpu_race", *into("gpu_race")]],
         "scaling": [
@@ -80,6 +84,7 @@ def _commands(able: list[str]) -> dict[str, list[list[str]]]:
         "roofline": [
             [*python, "experiments.roofline", "--kernel", *able, *into("roofline"), "--sizes", "256", "1024", "4096"]
         ],
+        "steps": [[*python, "experiments.training_race", "--kernel", "cuda", *into("training_race")]],
         "training": [
             [*python, "experiments.machines", "--measure", "--results", str(RESULTS / "machines" / f"{chip}.json")]
         ],

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from experiments._apart import Apart
 from kernels import cli, progress
@@ -28,12 +28,14 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   python -m experiments.training_race                                     everything that is installed
   python -m experiments.training_race --kernel cpu-blas cpu-numba-simd --rounds 20
+  python -m experiments.training_race --kernel cuda         on a GPU: each optimisation switched off in turn
   python -m experiments.training_race --batch-size 256 --hidden 256 --results race.json
 exit codes: 0 done, 1 a contestant's loss is wrong, 2 wrong usage, 3 a kernel asked for cannot run here"""
 
-Step = Callable[[], float]
+Step = Callable[[], Any]  # returns the loss; to read it is to wait for a GPU
 RATE = 0.001
 CHECKED_STEPS = 5
+OURS = ("fused", "stepwise", "graph", "persistent")  # how the names of this project's engines begin
 AGREEMENT = 1e-4  # relative, of the losses of the first steps: float32 sums in different orders
 
 
@@ -70,6 +72,12 @@ def _race(options: argparse.Namespace, arguments: list[str]) -> None:
     limits = ceilings.measure(options.threads)
     print(f"Limits:  {limits.peak_flops / 1e9:.0f} GFLOP/s, measured with {options.threads} threads", flush=True)
     entries, absent = _contestants(options)
+    chip = None
+    if any(_on_gpu(name) for name in entries):
+        from kernels.measure import gpu_ceilings
+
+        chip, _ = gpu_ceilings.measure()
+        print(f"GPU:     {chip.peak_flops / 1e12:.1f} TFLOP/s, measured", flush=True)
     setting = {"batch_size": options.batch_size, "hidden": options.hidden, "threads": options.threads}
     points: list[StepPoint] = []
     turns: dict[str, Callable[[], list[float]]] = {}
@@ -79,7 +87,9 @@ def _race(options: argparse.Namespace, arguments: list[str]) -> None:
         with progress.named(len(entries)) as advance:
             for name, start in entries.items():
                 advance(name)
-                contestant = processes.enter_context(Apart(name, partial(Contestant, start), options.threads))
+                contestant = processes.enter_context(
+                    Apart(name, partial(Contestant, start, _calls(name)), options.threads)
+                )
                 first[name] = contestant.call("begin")
                 expected = expected or first[name][1]
                 if worst := _disagreement(first[name][1], expected):
@@ -95,39 +105,49 @@ def _race(options: argparse.Namespace, arguments: list[str]) -> None:
             results.StepPoint(name, **setting, status="ok", loss=losses[0], first_call=seconds, samples=samples)
         )
     points += [results.StepPoint(name, **setting, status="skipped", reason=reason) for name, reason in absent.items()]
-    _show(points, options, limits.peak_flops)
+
+    def peak(name: str) -> float:
+        return chip.peak_flops if chip and _on_gpu(name) else limits.peak_flops
+
+    _show(points, options, peak)
     if options.results:
-        cli.write_results(options.results, results.new("experiments.training_race", arguments, points, limits))
+        found = results.new("experiments.training_race", arguments, points, limits, gpu_ceilings=chip)
+        cli.write_results(options.results, found)
     wrong = [f"{point.contestant}: {point.reason}" for point in points if point.status == "failed"]
-    least = _flops(options.batch_size, options.hidden) / limits.peak_flops
+    flops = _flops(options.batch_size, options.hidden)
     wrong += [
         f"{name} is above the machine's peak"
         for name, samples in taken.items()
-        if timing.spread(samples).median < least
+        if timing.spread(samples).median < flops / peak(name)
     ]
     if wrong:
         raise cli.CommandError("; ".join(wrong), cli.CHECK_FAILED)
 
 
 class Contestant:
-    """A training step and what is timed of it."""
+    """A training step and what is timed of it: `calls` steps in a row, then the wait for the last loss."""
 
-    def __init__(self, start: Callable[[], Step]) -> None:
-        self._step = start()
+    def __init__(self, start: Callable[[], Step], calls: int = 1) -> None:
+        self._step, self._calls = start(), calls
 
     def begin(self) -> tuple[float, list[float]]:
         """Seconds of the very first step, and the losses of the first ones."""
         from kernels.measure import timing
 
         losses: list[float] = []
-        seconds = timing.first_call(lambda: losses.append(self._step()))
-        return seconds, losses + [self._step() for _ in range(CHECKED_STEPS - 1)]
+        seconds = timing.first_call(lambda: losses.append(float(self._step())))
+        return seconds, losses + [float(self._step()) for _ in range(CHECKED_STEPS - 1)]
 
     def turn(self) -> list[float]:
-        """Seconds of a few steps, one by one."""
+        """Seconds of a step, a few times."""
         from kernels.measure import timing
 
-        return timing.turn(self._step)
+        def steps() -> float:
+            for _ in range(self._calls - 1):
+                self._step()
+            return float(self._step())
+
+        return [seconds / self._calls for seconds in timing.turn(steps)]
 
 
 def _disagreement(losses: list[float], expected: list[float]) -> str | None:
@@ -145,6 +165,11 @@ def _contestants(options: argparse.Namespace) -> tuple[dict[str, Callable[[], St
     settings = Settings(batch_size=options.batch_size, hidden=options.hidden, learning_rate=RATE)
     entries: dict[str, Callable[[], Step]] = {"NumPy, as one writes it": partial(_numpy_network, settings)}
     for kernel in {kernel.name: kernel for kernel in map(cli.get_kernel, options.kernel)}.values():
+        if kernel.spec.family == "cuda":
+            from experiments._gpu_training import contestants
+
+            entries |= contestants(kernel, settings, partial(_batch, settings))
+            continue
         entries[f"stepwise, {kernel.name}"] = partial(_engine, "stepwise", kernel.name, settings)
         if engines.choose("auto", kernel, settings) == "fused":
             entries[f"fused, {kernel.name}"] = partial(_engine, "fused", kernel.name, settings)
@@ -174,13 +199,26 @@ def _start(settings: Settings) -> tuple[dict[str, NDArray], NDArray, NDArray]:
     return initial_weights(settings.cell, settings.hidden, settings.seed), x, labels
 
 
+def _batch(settings: Settings) -> tuple[NDArray, NDArray]:
+    return _start(settings)[1:]
+
+
+def _on_gpu(name: str) -> bool:
+    return ", cuda-" in name
+
+
+def _calls(name: str) -> int:
+    from experiments._gpu_training import CALLS
+
+    return CALLS if _on_gpu(name) else 1
+
+
 def _engine(name: str, kernel: str, settings: Settings) -> Step:
     from rnn import engines
 
     _, x, labels = _start(settings)
     engine = engines.create(name, cli.get_kernel(kernel), settings)
-    x, labels = engine.place(x), engine.place(labels)
-    return lambda: float(engine.train(x, labels))  # to read the loss is to wait for a GPU
+    return lambda: engine.train(x, labels)
 
 
 def _numpy_network(settings: Settings) -> Step:
@@ -213,7 +251,7 @@ def _torch(settings: Settings, threads: int) -> Step:
     return _pytorch.step_of(*_start(settings), RATE, threads)
 
 
-def _show(points: list[StepPoint], options: argparse.Namespace, peak: float) -> None:
+def _show(points: list[StepPoint], options: argparse.Namespace, peak: Callable[[str], float]) -> None:
     from rich.console import Console
 
     from experiments._tables import table
@@ -229,7 +267,7 @@ def _show(points: list[StepPoint], options: argparse.Namespace, peak: float) -> 
             f"{seconds.median * 1e3:.2f}",
             f"{seconds.half_range * 1e3:.2f}",
             f"{ratio(point.samples, timed[0].samples).median:.2f}",
-            f"{_flops(options.batch_size, options.hidden) / seconds.median / peak:.0%}",
+            f"{_flops(options.batch_size, options.hidden) / seconds.median / peak(point.contestant):.0%}",
             f"{point.first_call:.2f}",
         )
     Console().print(made)
@@ -245,7 +283,7 @@ def sentences(points: Sequence[StepPoint]) -> list[str]:
     from kernels.measure.timing import ratio, spread
 
     timed = sorted((point for point in points if point.samples), key=lambda point: spread(point.samples).median)
-    ours = next((point for point in timed if point.contestant.startswith(("fused", "stepwise"))), None)
+    ours = next((point for point in timed if point.contestant.startswith(OURS)), None)
     theirs = next((point for point in timed if point.contestant.startswith("TensorFlow")), None)
     said = []
     if len(timed) > 1:

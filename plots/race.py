@@ -10,7 +10,7 @@ from plots.style import themed
 
 __all__ = ["draw"]
 
-_OURS = ("fused", "stepwise")
+_OURS = ("fused", "stepwise", "graph", "persistent")
 
 
 def draw(results: Results, limit: float | None, theme: str = "light") -> Figure:

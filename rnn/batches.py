@@ -25,8 +25,8 @@ class Batches:
     """Batches of the training images, drawn by number.
 
     size: images in a batch, at least 1. seed: of the shuffling. Data sets of 5,000 images or fewer are used whole.
-    place: takes an array to where batches are wanted. On a GPU they are gathered from images that lie there, so that of
-    each batch only 8 bytes an image cross the bus.
+    place: takes an array to where batches are wanted. On a GPU they are gathered from images that lie there, by orders
+    that lie there too: once in an epoch 8 bytes an image cross the bus, and between two orders nothing does.
     """
 
     def __init__(self, train: Split, size: int, seed: int, place: Callable[[NDArray], NDArray] = np.asarray) -> None:
@@ -38,25 +38,25 @@ class Batches:
 
     def __getitem__(self, number: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Batch `number` (from 0): x (28,size,28) float32 in 0..1, labels (size,) uint8."""
-        chosen = self._place(self.indices(number))
+        chosen = self.indices(number)
         return as_steps(self._images[chosen]), self._labels[chosen]
 
     def indices(self, number: int) -> NDArray[np.int64]:
-        """Which of the training images are in batch `number`."""
+        """Which of the training images are in batch `number`, where the images lie."""
         position, wanted = number * self._size, self._size
         parts = []
         while wanted:
             epoch, start = divmod(position, len(self._labels))
             parts.append(self._order(epoch)[start : start + wanted])
             position, wanted = position + len(parts[-1]), wanted - len(parts[-1])
-        return np.concatenate(parts)
+        return parts[0] if len(parts) == 1 else library(parts[0]).concatenate(parts)
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         if epoch not in self._orders:
             # a batch touches the last epoch and the new one; older orders are not needed again
             self._orders = {e: order for e, order in self._orders.items() if e == epoch - 1}
             random = np.random.default_rng([self._seed, _SHUFFLE, epoch])
-            self._orders[epoch] = random.permutation(len(self._labels))
+            self._orders[epoch] = self._place(random.permutation(len(self._labels)))
         return self._orders[epoch]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import Protocol
 
 from numpy.typing import NDArray
@@ -12,10 +13,16 @@ from rnn.network import Weights
 from rnn.settings import Settings
 from rnn.stepwise import Stepwise
 
-__all__ = ["ENGINES", "Engine", "UnsupportedEngine", "choose", "create"]
+__all__ = ["ENGINES", "Engine", "UnsupportedEngine", "choose", "create", "passed_over"]
 
-ENGINES = ("stepwise", "fused")
-_FUSED = {"cpu-numba-simd": ("rnn.fused_cpu", "FusedCPU")}
+ENGINES = ("stepwise", "fused")  # of the fastest CPU kernel
+_FUSED = {"cpu-numba-simd": {"fused": ("rnn.fused_cpu", "FusedCPU")}}
+# those of every CUDA kernel, the fastest first
+_CUDA = {
+    "persistent": ("rnn.persistent_cuda", "PersistentCUDA"),
+    "graph": ("rnn.graph_cuda", "GraphCUDA"),
+    "stepwise": ("rnn.stepwise_cuda", "StepwiseCUDA"),
+}
 
 
 class Engine(Protocol):
@@ -44,25 +51,55 @@ class UnsupportedEngine(ValueError):  # noqa: N818 - reads as what happened
 
 
 def choose(asked: str, kernel: Kernel, settings: Settings) -> str:
-    """The engine's name: auto is fused where the kernel and the cell have it. Raises UnsupportedEngine."""
-    why_not = None
-    if kernel.name not in _FUSED:
-        why_not = f"{kernel.name} has no fused engine; {', '.join(_FUSED)} has"
-    elif settings.cell != "lstm":
-        why_not = f"the fused engine is written for the LSTM; the {settings.cell} cell has the stepwise engine"
-    if asked == "fused" and why_not:
+    """The engine's name: auto is the fastest that the kernel, the cell and the chip have. Raises UnsupportedEngine."""
+    if asked == "auto":
+        return next(name for name in _in_order(kernel) if _why_not(name, kernel, settings) is None)
+    if why_not := _why_not(asked, kernel, settings):
         raise UnsupportedEngine(f"{why_not}; leave out --engine, or name --engine stepwise")
-    return asked if asked != "auto" else "stepwise" if why_not else "fused"
+    return asked
 
 
-def create(name: str, kernel: Kernel, settings: Settings) -> Stepwise:
-    """The engine, with the settings' initial weights."""
-    if name == "stepwise" and kernel.spec.family == "cuda":
-        from rnn.stepwise_cuda import StepwiseCUDA
+def passed_over(chosen: str, kernel: Kernel, settings: Settings) -> list[str]:
+    """Why auto chose no faster engine than this one, a sentence each."""
+    faster = _in_order(kernel)[: _in_order(kernel).index(chosen)]
+    return [reason for name in faster if (reason := _why_not(name, kernel, settings))] if _on_gpu(kernel) else []
 
-        return StepwiseCUDA(settings, kernel.matmul)
+
+def create(name: str, kernel: Kernel, settings: Settings, **toggles: bool) -> Stepwise:
+    """The engine, with the settings' initial weights. toggles: of the engine's class."""
+    return _class(name, kernel)(settings, kernel.matmul, **toggles)
+
+
+def _class(name: str, kernel: Kernel) -> type[Stepwise]:
+    if name == "stepwise" and not _on_gpu(kernel):
+        return Stepwise
+    module, engine = (_CUDA if _on_gpu(kernel) else _FUSED[kernel.name])[name]
+    found: type[Stepwise] = getattr(importlib.import_module(module), engine)
+    return found
+
+
+def _in_order(kernel: Kernel) -> tuple[str, ...]:
+    return tuple(_CUDA) if _on_gpu(kernel) else ("fused", "stepwise")
+
+
+def _on_gpu(kernel: Kernel) -> bool:
+    return kernel.spec.family == "cuda"
+
+
+def _why_not(name: str, kernel: Kernel, settings: Settings) -> str | None:
+    if _on_gpu(kernel):
+        if name not in _CUDA:
+            return f"{kernel.name} has no {name} engine; {', '.join(_FUSED)} has"
+        if importlib.util.find_spec(_CUDA[name][0]) is None:
+            return f"the {name} engine is not part of this installation"
+        reason: str | None = _class(name, kernel).why_not(settings)  # type: ignore[attr-defined]
+        return reason
     if name == "stepwise":
-        return Stepwise(settings, kernel.matmul)
-    module, engine = _FUSED[kernel.name]
-    fused: type[Stepwise] = getattr(importlib.import_module(module), engine)
-    return fused(settings, kernel.matmul)
+        return None
+    if name != "fused":
+        return f"the {name} engine runs on a GPU, and {kernel.name} does not; name --kernel cuda"
+    if kernel.name not in _FUSED:
+        return f"{kernel.name} has no fused engine; {', '.join(_FUSED)} has"
+    if settings.cell != "lstm":
+        return f"the fused engine is written for the LSTM; the {settings.cell} cell has the stepwise engine"
+    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,7 @@ class Network:
     on the GPU, and so does everything computed from them.
     """
 
+    cells: ClassVar[Mapping[str, type[LSTM] | type[Elman]]] = CELLS
     cell: str
     matmul: Matmul
     _cells: dict[tuple[object, ...], LSTM | Elman] = field(default_factory=dict)
@@ -61,7 +62,7 @@ class Network:
         """
         cell = self._cell(weights, x)
         h = cell.forward(x, weights["cell_weight"], weights["cell_bias"], self.matmul)
-        loss, dlogits = softmax_cross_entropy(self._output(weights, h), labels)
+        loss, dlogits = self._loss(self._output(weights, h), labels)
         doutput, dh = np.empty_like(weights["output_weight"]), np.empty_like(h)
         self.matmul(h.T, dlogits, doutput)
         self.matmul(dlogits, weights["output_weight"].T, dh)
@@ -70,7 +71,7 @@ class Network:
             "cell_weight": dweight,
             "cell_bias": dbias,
             "output_weight": doutput,
-            "output_bias": dlogits.sum(0),
+            "output_bias": self._sum_rows(dlogits),
         }
 
     def _output(self, weights: Mapping[str, NDArray], h: NDArray) -> NDArray:
@@ -79,13 +80,19 @@ class Network:
         logits += weights["output_bias"]
         return logits
 
+    def _loss(self, logits: NDArray, labels: NDArray) -> tuple[Any, NDArray]:
+        return softmax_cross_entropy(logits, labels)
+
+    def _sum_rows(self, x: NDArray) -> NDArray:
+        return x.sum(0)
+
     def _cell(self, weights: Mapping[str, NDArray], x: NDArray) -> LSTM | Elman:
         steps, batch, inputs = x.shape
         dtype = weights["cell_weight"].dtype.type
         hidden = len(weights["output_weight"])
         key = (steps, batch, inputs, hidden, dtype)
         if key not in self._cells:
-            self._cells[key] = CELLS[self.cell](steps, batch, inputs, hidden, dtype, library(x))
+            self._cells[key] = self.cells[self.cell](steps, batch, inputs, hidden, dtype, library(x))
         return self._cells[key]
 
 

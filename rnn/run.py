@@ -73,12 +73,16 @@ class Run:
 
     def _choose_engine(self, saved: checkpoint.Checkpoint | None) -> None:
         kernel = cli.get_kernel(self.options.kernel or (saved.header.kernel if saved else "auto"))
+        # another kernel's engine may not exist for this one: a run may move between CPU and GPU
+        before = saved.header.engine if saved and saved.header.kernel == kernel.name else "auto"
+        asked = self.options.engine or before
         try:
-            self.engine_name = engines.choose(
-                self.options.engine or (saved.header.engine if saved else "auto"), kernel, self.settings
-            )
+            self.engine_name = engines.choose(asked, kernel, self.settings)
         except engines.UnsupportedEngine as error:
             raise cli.CommandError(str(error)) from error
+        if asked == "auto":
+            for reason in engines.passed_over(self.engine_name, kernel, self.settings):
+                print(f"note: {self.engine_name} engine, as {reason}")
         self.kernel, self.compiles = kernel.name, bool(kernel.spec.requires)
         self.engine = engines.create(self.engine_name, kernel, self.settings)
 

@@ -1,7 +1,8 @@
 """The stepwise engine on a GPU: weights, images and everything between stay there, one launch for each operation.
 
-The same code as on the CPU: NumPy's functions hand CuPy's arrays to CuPy. The host only says what to do next, and waits
-for the GPU when a loss is printed.
+The network's code is the CPU's: NumPy's functions hand CuPy's arrays to CuPy. What lies between the products of an LSTM
+is one hand-written kernel a time step (gates.cu), or with fused_gates=False CuPy's functions one by one, to see what
+that buys. The host only says what to do next, and waits for the GPU when a loss is printed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from rnn.arrays import library, to_device, to_host
+from rnn.cells import Matmul
+from rnn.gates_cuda import FusedNetwork, FusedSGD
+from rnn.settings import Settings
 from rnn.stepwise import Stepwise
 
 __all__ = ["StepwiseCUDA"]
@@ -21,6 +25,18 @@ class StepwiseCUDA(Stepwise):
     """`Stepwise` with its weights on CuPy's current GPU. A batch may lie there (`place`) or on the host."""
 
     place = staticmethod(to_device)
+
+    def __init__(self, settings: Settings, matmul: Matmul, fused_gates: bool = True) -> None:
+        super().__init__(settings, matmul)
+        if fused_gates:
+            self._network = FusedNetwork(settings.cell, matmul)
+            if settings.optimizer == "sgd":
+                self._optimizer = FusedSGD(settings.learning_rate, self.weights)
+
+    @staticmethod
+    def why_not(settings: Settings) -> str | None:
+        """Why this GPU cannot train such a network with this engine, or None."""
+        return None
 
     @property
     def arrays(self) -> dict[str, NDArray]:

@@ -12,6 +12,7 @@ from rnn.settings import Settings
 EXAMPLES = """\
   python -m rnn.train                                      the published run: 10,000 steps
   python -m rnn.train --kernel cuda                        the same on a GPU
+  python -m rnn.train --kernel cuda --engine stepwise      one launch for each operation
   python -m rnn.train --optimizer adam --steps 4000        reaches 97%
   python -m rnn.train --kernel cpu-python --steps 1 --batch-size 8 --hidden 16
   python -m rnn.train --checkpoint run.npz --checkpoint-every 500
@@ -25,8 +26,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--kernel", metavar="NAME", help=f"{cli.kernel_help()} (default: auto)")
     p.add_argument(
         "--engine",
-        choices=("auto", "stepwise", "fused"),
-        help="stepwise: one operation after another; fused: the whole step at once (default: auto, fused where it is)",
+        choices=("auto", "stepwise", "fused", "graph", "persistent"),
+        help="stepwise: one operation after another; fused (CPU): the whole step at once; graph (GPU): the stepwise "
+        "engine's launches as one; persistent (GPU): kernels that stay, with the weights on the chip "
+        "(default: auto, the fastest that can run here, and says which)",
     )
     add_run_options(p)
     p.add_argument(

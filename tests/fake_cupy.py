@@ -7,6 +7,8 @@ nothing about CuPy itself, nor about a GPU.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from contextlib import nullcontext
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -43,20 +45,58 @@ class ndarray(np.ndarray):  # noqa: N801 - CuPy's name
 
     def __setitem__(self, key: Any, value: Any) -> None:
         _refuse_host((*(key if isinstance(key, tuple) else (key,)), value))
-        super().__setitem__(key, value)
+        do(lambda: np.ndarray.__setitem__(self, key, value))
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
         _refuse_host((*inputs, *(out or ())))
         plain = tuple(_plain(x) for x in inputs)
         if out is not None:
-            options["out"] = tuple(_plain(x) for x in out)
+            do(lambda: getattr(ufunc, method)(*plain, **options, out=tuple(_plain(x) for x in out)))
+            return out[0]
+        assert capturing is None, "the stand-in captures only what has an out"
         result = getattr(ufunc, method)(*plain, **options)
-        return out[0] if out is not None else np.asarray(result).view(ndarray)
+        return np.asarray(result).view(ndarray)
 
     def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
         _refuse_host(arguments)
         result = function(*map(_plain, arguments), **{name: _plain(value) for name, value in options.items()})
         return result.view(ndarray) if isinstance(result, np.ndarray) else result
+
+
+capturing: list[Callable[[], object]] | None = None
+
+
+def do(work: Callable[[], object]) -> None:
+    """What the GPU is told: done at once, or while a stream is captured noted and not done."""
+    if capturing is None:
+        work()
+    else:
+        capturing.append(work)
+
+
+class Stream:
+    """A stream whose captured work is done by `launch` of the graph, never before."""
+
+    def __init__(self, non_blocking: bool = False) -> None:
+        assert non_blocking
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def synchronize(self) -> None:
+        assert capturing is None, "a captured stream cannot be waited for"
+
+    def begin_capture(self) -> None:
+        global capturing
+        capturing = []
+
+    def end_capture(self) -> Any:
+        global capturing
+        assert capturing is not None
+        noted, capturing = capturing, None
+        return SimpleNamespace(launch=lambda: [work() for work in noted])
 
 
 def _plain(x: Any) -> Any:
@@ -80,6 +120,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     fake.ascontiguousarray = lambda x: np.array(x, order="C").view(ndarray)
     fake.empty = lambda *arguments: np.empty(*arguments).view(ndarray)
     fake.zeros = lambda *arguments: np.zeros(*arguments).view(ndarray)
+    fake.concatenate = lambda arrays: np.concatenate([_plain(x) for x in arrays]).view(ndarray)
     fake.arange = lambda *arguments: np.arange(*arguments).view(ndarray)
     fake.may_share_memory, fake.shares_memory = np.may_share_memory, np.shares_memory
     memory = SimpleNamespace(OutOfMemoryError=type("OutOfMemoryError", (MemoryError,), {}))
@@ -89,6 +130,9 @@ def install(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         memory=memory,
         runtime=runtime,
         get_current_stream=lambda: SimpleNamespace(ptr=0),
+        Stream=Stream,
+        MemoryPool=lambda: SimpleNamespace(malloc=None),
+        using_allocator=lambda allocator: nullcontext(),
     )
     monkeypatch.setitem(sys.modules, "cupy", fake)
     return fake

@@ -34,13 +34,14 @@ class Compiled:
 
     @classmethod
     def read(cls, target: str, log: str, cubin: bytes) -> Compiled:
-        """From what ``ptxas -v`` printed; of several kernels, the registers and shared memory are those of `matmul`.
+        """From what ``ptxas -v`` printed; of several kernels, the registers and shared memory are those of `matmul`,
+        or of the first where none has that name.
 
         Raises ValueError where there are no figures.
         """
         _, *parts = _KERNEL.split(log)
         kernels = dict(zip(parts[::2], parts[1::2], strict=True))
-        used = _USED.search(kernels["matmul"] if len(kernels) > 1 else log)
+        used = _USED.search(kernels.get("matmul", log) if len(kernels) > 1 else log)
         if used is None:
             raise ValueError(f"no figures in what the compiler said:\n{log}")
         # a function that was not inlined has a line of its own

@@ -55,6 +55,9 @@ constexpr std::common_type_t<A, B> max(A a, B b) {
 inline unsigned __float_as_uint(float x) { return __builtin_bit_cast(unsigned, x); }
 inline float __uint_as_float(unsigned x) { return __builtin_bit_cast(float, x); }
 inline float fmaf(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+inline float expf(float x) { return __builtin_expf(x); }
+inline float logf(float x) { return __builtin_logf(x); }
+inline float tanhf(float x) { return __builtin_tanhf(x); }
 
 template <class T>
 inline T __ldg(const T* x) {
