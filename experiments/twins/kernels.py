@@ -55,8 +55,8 @@ def divergent_barrier(a: NDArray, b: NDArray, c: NDArray) -> None:
     inside = i < c.shape[0] and j < c.shape[1]
     total = float32(0)
     for start in range(0, a.shape[1], TILE):
-        if start + y < b.shape[0] and j < b.shape[1]:
-            tile[y, x] = b[start + y, j]
+        if start + y < b.shape[0]:
+            tile[y, x] = b[start + y, j] if j < b.shape[1] else float32(0)
             cuda.syncthreads()
         else:
             tile[y, x] = float32(0)

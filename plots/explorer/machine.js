@@ -83,7 +83,8 @@ function units(count, holds, room, word) {
 }
 
 byId("gpu").onchange = chosenMachine;
-byId("settings").oninput = event => { if (event.target !== byId("gpu")) showMachine(); };
+byId("launch").onchange = showMachine;
+for (const id of ["order", "count", "each"]) byId(id).oninput = showMachine;
 chosenMachine();
 
 for (const view of ["threads", "machine"])

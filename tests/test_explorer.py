@@ -1,0 +1,230 @@
+"""The explorer's page holds what the recorder found, and each broken twin exactly its mistake."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+
+from experiments import explorer, twins
+from experiments._cores import one_thread_per_core, passes
+from experiments._page import build
+from experiments._resident import resident
+from experiments._small import recorded_ladder, with_constants
+from experiments.twins import kernels as twin_kernels
+from kernels import cli
+from kernels.contract import Reference
+from kernels.cuda import numba_shared
+from kernels.ladder import find
+from kernels.recorder import Recording, record
+
+# what the recorder says first of each broken twin; None: nothing, it is only slow
+FIRST_FAULT = {
+    "missing_barrier": "race",
+    "divergent_barrier": "divergent barrier",
+    "early_return": "missed barrier",
+    "unguarded_edge": "out of bounds",
+    "uncoalesced": None,
+    "bank_conflict": None,
+    "lost_update": "race",
+}
+
+
+def _data(page: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    assert found
+    data: dict[str, Any] = json.loads(found[1])
+    return data
+
+
+def _operands(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(1)
+    a, b = (rng.standard_normal((size, size), np.float32) for _ in range(2))
+    return a, b, np.zeros((size, size), np.float32)
+
+
+def _run_twin(twin: twins.Twin, name: str) -> tuple[Recording, bool]:
+    """The recording, and whether the product was right."""
+    a, b, c = _operands(twin.size)
+    recording = record(getattr(twin_kernels, name), twin.grid, twin.block, a, b, c)
+    return recording, Reference.of(a, b).error(c) <= 1
+
+
+@pytest.mark.parametrize("twin", twins.TWINS, ids=lambda twin: twin.broken)
+def test_a_broken_twin_has_its_fault_and_the_right_one_none(twin: twins.Twin) -> None:
+    assert {each.broken for each in twins.TWINS} == set(FIRST_FAULT)
+    right, is_right = _run_twin(twin, twin.right)
+    assert not right.faults
+    assert is_right
+    broken, _ = _run_twin(twin, twin.broken)
+    assert (broken.faults[0].kind if broken.faults else None) == FIRST_FAULT[twin.broken]
+
+
+def test_slow_twins_differ_by_what_arithmetic_predicts() -> None:
+    by_name = {twin.broken: twin for twin in twins.TWINS}
+
+    def counts(name: str, twin: twins.Twin, array: str, kind: str) -> Any:
+        return _run_twin(twin, name)[0].counts.of(array=array, kind=kind)[0]
+
+    # a warp is two rows of 16 threads: it reads 16 numbers of b side by side, or 16 rows of a
+    twin = by_name["uncoalesced"]
+    assert counts("guarded", twin, "a", "read").sectors == 2
+    assert counts("uncoalesced", twin, "a", "read").sectors == 16
+    # rows 16 numbers apart share two banks between 16 lanes; 17 apart, none
+    twin = by_name["bank_conflict"]
+    assert counts("bank_conflict", twin, "columns", "read").conflicts == 8
+    assert counts("padded", twin, "columns", "read").conflicts == 1
+
+
+@pytest.mark.parametrize("name", explorer.KERNELS)
+@pytest.mark.parametrize("size", [1, 7, 16])
+def test_shown_kernels_are_right_and_have_no_fault(name: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CPU kernels too: no two cores ever touch what one of them writes."""
+    products = []
+
+    def keeping(kernel: Any, grid: Any, block: Any, a: Any, b: Any, c: Any, *others: Any) -> Recording:
+        c[...] = np.nan
+        recording = record(kernel, grid, block, a, b, c, *others)
+        products.append((a, b, c))
+        return recording
+
+    monkeypatch.setattr("experiments._recorded.record", keeping)
+    shown = recorded_ladder(name, size)
+    assert shown["faults"] == []
+    ((a, b, c),) = products
+    assert Reference.of(a, b).error(c) <= 1
+
+
+@pytest.mark.parametrize("count", [1, 3, 16])
+def test_cores_take_the_passes_that_numba_gives_them(count: int) -> None:
+    taken = passes(count)
+    assert len(taken) == numba.get_num_threads()
+    assert sorted(i for own in taken for i in own) == list(range(count))
+
+
+def test_cores_would_race_if_two_took_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experiments._cores.passes", lambda count: (tuple(range(count)),) * 2)
+    module = with_constants(importlib.import_module(find("cpu-numba-parallel").module))
+    one_thread_per_core(module)
+    assert {fault.kind for fault in record(module._product, (1,), (2,), *_operands(4)).faults} == {"race"}
+
+
+def test_other_constants_leave_the_module_as_it_is() -> None:
+    before = numba_shared.TILE
+    assert with_constants(numba_shared, TILE=4).launch(8, 8) == ((2, 2), (4, 4))
+    assert before == numba_shared.TILE
+    with pytest.raises(ValueError, match="has no constant TILES"):
+        with_constants(numba_shared, TILES=4)
+
+
+def test_the_trace_is_the_recorders() -> None:
+    """Every access of every thread, in its order."""
+    shown = recorded_ladder("cuda-numba-shared", 8)
+    small = with_constants(numba_shared, TILE=8)
+    recording = record(small.kernel, *small.launch(8, 8), *_operands(8))
+    expected: dict[int, list[tuple[int, str, str, int]]] = {}
+    for event in recording.events:
+        x, y = event.who.thread
+        element = int(np.ravel_multi_index(event.index, event.array.shape))
+        expected.setdefault(8 * y + x, []).append((event.site.line, event.site.kind, event.array.name, element))
+    for thread, intervals in enumerate(shown["threads"]):
+        own = []
+        for packed in (packed for interval in intervals for packed in interval):
+            place = shown["places"][packed // shown["span"]]
+            own.append((place["line"], place["kind"], shown["arrays"][place["array"]]["name"], packed % shown["span"]))
+        assert own == expected[thread]
+
+
+def test_a_race_names_its_moment() -> None:
+    twin = twins.TWINS[0]
+    broken, _ = twins.recorded_twins(twin)
+    (fault,) = broken["faults"]
+    touched = []
+    for thread, interval, step, line in fault["witnesses"]:
+        packed = broken["threads"][thread][interval][step]
+        place = broken["places"][packed // broken["span"]]
+        assert place["line"] == line
+        touched.append((interval, place["array"], packed % broken["span"], place["kind"]))
+    (first, second), (one, other) = touched, fault["witnesses"]
+    assert first[:3] == second[:3]
+    assert one[0] != other[0]
+    assert "write" in (first[3], second[3])
+    assert fault["at"] == max(witness[1:3] for witness in fault["witnesses"])
+
+
+def test_who_waits_for_ever_is_told() -> None:
+    (fault,) = twins.recorded_twins(twins.TWINS[1])[0]["faults"]
+    twin = twins.TWINS[1]
+    assert sorted(thread for thread, _ in fault["stuck"]) == list(range(np.prod(twin.grid) * np.prod(twin.block)))
+    assert {line for _, line in fault["stuck"]} == {fault["line"], fault["line"] + 3}
+
+
+def test_the_whole_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "page.html"
+    explorer.main(["--output", str(file)])
+    assert f"wrote {file}" in capsys.readouterr().out
+    page = file.read_text(encoding="utf-8")
+    assert len(page) < 6e6
+    assert not re.search(r"https?://|src=|@import", page.split('id="data"')[0]), "nothing is fetched"
+    data = _data(page)
+    shown = [kernel["name"] for kernel in data["kernels"]]
+    assert shown[: len(explorer.KERNELS)] == list(explorer.KERNELS)
+    assert {name for pair in data["pairs"] for name in pair["names"]} <= set(shown)
+    assert len(data["pairs"]) == 6 + len(twins.TWINS)
+
+
+def test_markup_in_a_kernel_stays_text() -> None:
+    page = build(["cpu-numba-serial"], 2, ())
+    assert "</script>" not in page.split('id="data">')[1].split("</script>", 1)[0]
+    assert _data(page)["pairs"] == [{"label": "cpu-numba-serial", "names": ["cpu-numba-serial", "cpu-numba-serial"]}]
+
+
+def test_occupancy_without_a_compiler_is_the_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kernels.cuda.offline.why_no_compiler", lambda: "none here")
+    (shared,) = resident(["cuda-numba-shared"], [61])
+    assert (shared["threads"], shared["rows"], shared["columns"]) == (1024, 32, 32)
+    assert shared["shared"] == 2 * 32 * 32 * 4
+    assert not shared["compiled"]
+    # 64 registers x 1024 threads are all that a multiprocessor has
+    assert shared["occupancy"]["61"] == {
+        "registers": numba_shared.REGISTERS,
+        "blocks": 1,
+        "warps": 32,
+        "share": 0.5,
+        "limitedBy": "registers",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--kernel", "cpu-numba-simd"], "--kernel"),
+        (["--size", "0"], "at least 1"),
+        (["--output", "nowhere/page.html"], "cannot write nowhere/page.html"),
+    ],
+)
+def test_bad_input_is_one_line(
+    arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        explorer.main(arguments)
+    assert stop.value.code == cli.USAGE
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_open_shows_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(sys.modules["webbrowser"], "open", opened.append)
+    explorer.main(["--kernel", "cpu-numba-serial", "--size", "2", "--output", str(tmp_path / "p.html"), "--open"])
+    assert opened == [(tmp_path / "p.html").as_uri()]

@@ -1,0 +1,178 @@
+"""The explorer's page in a real browser, headless, opened from disk: what is shown is what the recorder reports."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import _browser, explorer
+from experiments._page import build
+from experiments._recorded import recorded
+from experiments._small import with_constants
+from experiments.twins import TWINS
+from kernels.cuda import numba_coalesced
+from kernels.cuda.architectures import GPUS
+from kernels.cuda.occupancy import occupancy
+
+pytestmark = pytest.mark.skipif(_browser.why_absent() is not None, reason=str(_browser.why_absent()))
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("explorer") / "page.html"
+    file.write_text(build(explorer.KERNELS, 16, TWINS), encoding="utf-8")
+    return file
+
+
+@pytest.fixture
+def driver(page: Path) -> Iterator[Any]:
+    with _browser.opened(page, 1280, 800) as driver:
+        yield driver
+        assert driver.get_log("browser") == []
+
+
+def _find(driver: Any, css: str) -> Any:
+    return driver.find_element("css selector", css)
+
+
+def _all(driver: Any, css: str) -> list[Any]:
+    return driver.find_elements("css selector", css)
+
+
+def _choose(driver: Any, css: str, text: str) -> None:
+    from selenium.webdriver.support.ui import Select
+
+    Select(_find(driver, css)).select_by_visible_text(text)
+
+
+def _press(driver: Any, *keys: str) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    ActionChains(driver).send_keys(*keys).perform()
+
+
+def _pixels(driver: Any) -> list[str]:
+    return driver.execute_script("return [...document.querySelectorAll('canvas')].map(c => c.toDataURL())")
+
+
+def test_it_starts_with_something_to_see(driver: Any) -> None:
+    naive, coalesced = (pane.text for pane in _all(driver, ".now"))
+    assert naive == "256 threads read a (global), line 24: 16.0 sectors for a warp"
+    assert coalesced == "256 threads read a (global), line 25: 2.0 sectors for a warp"
+    assert len(_all(driver, ".current")) == 2
+    assert len(set(_pixels(driver))) > 3
+
+
+def test_the_table_is_the_recorders_report(driver: Any) -> None:
+    small = with_constants(numba_coalesced, ROWS=8, COLUMNS=16)
+    shown = recorded("same", "", small.kernel, *small.launch(16, 16), 16)
+    rows = _all(driver, "section:nth-of-type(2) table tr")[1:]
+    assert len(rows) == len(shown["counts"]) == 3
+    for row, count in zip(rows, shown["counts"], strict=True):
+        cells = [cell.text for cell in row.find_elements("css selector", "td")]
+        assert cells[:2] == [str(count["line"]), f"{count['kind']} {count['array']} (global)"]
+        assert cells[2:] == [f"{count['sectors']:.2f}", "–", f"{count['perResult']:.2f}"]
+        assert float(row.get_attribute("data-sectors")) == pytest.approx(count["sectors"])
+
+
+def test_slider_buttons_and_keys_move_time(driver: Any) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    sliders = _all(driver, "#panes input[type=range]")
+    start, before = int(sliders[0].get_attribute("value")), _pixels(driver)
+    sliders[0].send_keys(Keys.ARROW_RIGHT)
+    assert [int(slider.get_attribute("value")) for slider in sliders] == [start + 1, start]
+    assert _pixels(driver) != before
+    driver.execute_script("document.activeElement.blur()")
+    _press(driver, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_LEFT)
+    assert [int(slider.get_attribute("value")) for slider in sliders] == [start + 2, start + 1]
+    _find(driver, "#back").click()
+    assert [int(slider.get_attribute("value")) for slider in sliders] == [start + 1, start]
+    driver.execute_script("document.activeElement.blur()")
+    _press(driver, " ")
+    assert "Pause" in _find(driver, "#play").text
+    _press(driver, " ")
+    assert "Play" in _find(driver, "#play").text
+
+
+def test_every_kernel_at_every_stage_draws_without_an_error(driver: Any) -> None:
+    """The fixture looks at the console."""
+    driver.execute_script("""
+        for (const kernel of DATA.kernels) {
+          panes[0].load(kernel.name);
+          for (let part = 0; part <= 20; part++) panes[0].go(Math.round(panes[0].steps * part / 20));
+          for (const button of document.querySelectorAll("section:first-of-type .fault")) button.click();
+        }""")
+
+
+@pytest.mark.parametrize("twin", TWINS, ids=lambda twin: twin.broken)
+def test_a_mistake_is_shown_as_it_happens(driver: Any, twin: Any) -> None:
+    _choose(driver, "#pair", f"mistake: {twin.mistake}")
+    assert f"Broken on purpose: {twin.says}." in _find(driver, "section:first-of-type .about").text
+    assert not _all(driver, "section:nth-of-type(2) .fault")
+    faults = _all(driver, "section:first-of-type .fault")
+    if twin.broken in ("uncoalesced", "bank_conflict"):
+        assert not faults
+        return
+    faults[0].click()
+    now = _find(driver, "section:first-of-type .now").text
+    expected = {
+        "missing_barrier": "⚠ thread (0, 4) of block 0 at line 40",
+        "divergent_barrier": "256 threads wait at a barrier",
+        "early_return": "144 threads wait at a barrier · 112 threads have finished",
+        "unguarded_edge": "of block 1 at line",
+        "lost_update": "no barrier orders them, either may come first",
+    }
+    assert expected[twin.broken] in now
+
+
+def test_a_cell_says_who_computes_it(driver: Any) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    c = _all(driver, "section:first-of-type canvas")[2]
+    ActionChains(driver).move_to_element_with_offset(c, 15, -25).perform()  # from its centre; a cell has 10 pixels
+    # grid(2) puts threadIdx.x on the rows; blocks are 16 rows by 8 columns
+    assert "c[5, 9]: computed by thread (5, 1) of block 1" in _find(driver, "section:first-of-type .cell").text
+
+
+def test_the_second_view_counts_waves(driver: Any) -> None:
+    _find(driver, "#tab-machine").click()
+    assert not _find(driver, "#threads").is_displayed()
+    _choose(driver, "#gpu", "H200 SXM")
+    _choose(driver, "#launch", "cuda-numba-shared")
+    # 1024 threads in tiles of 32x32; two blocks of 1,024 threads fill the 2,048 of an SM
+    gpu = next(gpu for gpu in GPUS if gpu.name == "H200 SXM")
+    fits = occupancy(32, 1024, 8192, gpu.architecture).blocks_per_sm
+    together = fits * gpu.multiprocessors
+    waves = -(-1024 // together)
+    said = f"1,048,576 c(i,j) make 1,024 blocks of 1,024 threads; {together} fit at once: {waves} waves."
+    assert _find(driver, "#waves").text == said
+    boxes = [int(box.text) for box in _all(driver, ".units i")]
+    assert sum(boxes) == 1024 - (waves - 1) * together
+    assert len(boxes) == gpu.multiprocessors
+    count = _find(driver, "#count")
+    count.clear()
+    count.send_keys("1")
+    assert f"{fits} fit at once: {1024 // fits} waves." in _find(driver, "#waves").text
+    _choose(driver, "#gpu", _all(driver, "#gpu option")[-1].text)
+    assert "cores to compute them" in _find(driver, "#waves").text or "1 core to" in _find(driver, "#waves").text
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nothing_is_wider_than_the_screen(page: Path, width: int) -> None:
+    with _browser.opened(page, width, 844) as driver:
+        for tab in ("threads", "machine"):
+            _find(driver, f"#tab-{tab}").click()
+            assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+def test_a_missing_browser_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert "no Chromium" in str(_browser.why_absent())
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert "selenium" in str(_browser.why_absent())
