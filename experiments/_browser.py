@@ -29,8 +29,11 @@ def _browser() -> str | None:
 
 
 @contextmanager
-def opened(page: Path, width: int, height: int) -> Iterator[Any]:
-    """Selenium's driver, with the page in a window of so many CSS pixels; below 500 of them it is a phone's."""
+def opened(page: Path, width: int, height: int, theme: str = "light") -> Iterator[Any]:
+    """Selenium's driver, with the page in a window of so many CSS pixels; below 500 of them it is a phone's.
+
+    theme: "light" or "dark", what the reader is said to prefer.
+    """
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
@@ -45,6 +48,8 @@ def opened(page: Path, width: int, height: int) -> Iterator[Any]:
         try:
             size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
             driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+            preferred = [{"name": "prefers-color-scheme", "value": theme}]
+            driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": preferred})
             driver.get(page.resolve().as_uri())
             yield driver
         finally:

@@ -1,4 +1,4 @@
-"""``python -m experiments.gallery``: draw every picture of plots/gallery anew from the committed result files."""
+"""``python -m experiments.gallery``: draw plots/gallery anew, from committed results and the explorer's page."""
 
 from __future__ import annotations
 
@@ -35,12 +35,18 @@ def main(arguments: list[str] | None = None) -> None:
 
 def redraw() -> None:
     """Write every picture, light and dark."""
-    from experiments import _pictures
+    from experiments import _browser, _pictures
     from plots.style import THEMES
 
     for name, draw in PICTURES.items():
         for theme in THEMES:
             _pictures.save(draw(theme), GALLERY / f"{name}_{theme}.png")
+    if reason := _browser.why_absent():
+        print(f"the explorer's pictures stay as they are: {reason}")
+        return
+    from experiments import _screenshots
+
+    _screenshots.take(GALLERY, tuple(THEMES))
 
 
 def committed(name: str) -> Results:

@@ -14,7 +14,17 @@ from matplotlib.colors import to_rgba
 from matplotlib.text import Text
 
 import kernels
-from experiments import _scaling_table, gallery, matmul_scaling, readme, roofline, thread_scaling, training_race
+from experiments import (
+    _browser,
+    _scaling_table,
+    _screenshots,
+    gallery,
+    matmul_scaling,
+    readme,
+    roofline,
+    thread_scaling,
+    training_race,
+)
 from kernels import cli
 from kernels.ladder import KernelSpec
 from kernels.measure import results
@@ -299,7 +309,7 @@ def test_every_picture_of_the_gallery_can_be_drawn(name: str, theme: str) -> Non
 
 
 def test_the_gallery_holds_its_pictures_and_no_others() -> None:
-    expected = {f"{name}_{theme}.png" for name in gallery.PICTURES for theme in THEMES}
+    expected = {f"{name}_{theme}.png" for name in (*gallery.PICTURES, *_screenshots.VIEWS) for theme in THEMES}
     assert {path.name for path in gallery.GALLERY.iterdir()} == expected
     text = readme.README.read_text(encoding="utf-8")
     shown = set(re.findall(r"plots/gallery/(\w+\.png)", text))
@@ -309,10 +319,14 @@ def test_the_gallery_holds_its_pictures_and_no_others() -> None:
         assert light.replace("_light", "_dark") in shown
 
 
-def test_redraw_writes_every_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_redraw_writes_every_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(gallery, "GALLERY", tmp_path)
     monkeypatch.setattr(gallery, "PICTURES", {"machines": gallery.PICTURES["machines"]})
+    monkeypatch.setattr(_browser, "why_absent", lambda: "no browser")
     gallery.main([])
+    assert "the explorer's pictures stay as they are: no browser" in capsys.readouterr().out
     light, dark = ((tmp_path / f"machines_{theme}.png").read_bytes() for theme in ("light", "dark"))
     assert light.startswith(b"\x89PNG")
     assert dark.startswith(b"\x89PNG")

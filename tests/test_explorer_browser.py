@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import matplotlib.image
 import pytest
 
-from experiments import _browser, explorer
+from experiments import _browser, _screenshots, explorer
 from experiments._page import build
 from experiments._recorded import recorded
 from experiments._small import with_constants
@@ -169,6 +170,14 @@ def test_nothing_is_wider_than_the_screen(page: Path, width: int) -> None:
         for tab in ("threads", "machine"):
             _find(driver, f"#tab-{tab}").click()
             assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+def test_pictures_are_as_large_as_the_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_screenshots, "VIEWS", {"phone": _screenshots.VIEWS["explorer_phone"]})
+    _screenshots.take(tmp_path, ("light", "dark"))
+    light, dark = (matplotlib.image.imread(tmp_path / f"phone_{theme}.png") for theme in ("light", "dark"))
+    assert light.shape[:2] == dark.shape[:2] == (844, 390)
+    assert light[..., :3].mean() > 0.6 > 0.4 > dark[..., :3].mean()
 
 
 def test_a_missing_browser_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -250,8 +250,8 @@ class Pane {
   }
 
   ring(context, cell, columns, size) {
-    context.strokeStyle = style("--fault");
-    context.lineWidth = Math.max(2, size / 3);
+    context.strokeStyle = style("--ink");
+    context.lineWidth = Math.max(2, size / 4);
     context.strokeRect(cell % columns * size - 1, Math.floor(cell / columns) * size - 1, size + 1, size + 1);
     context.lineWidth = 1;
   }
