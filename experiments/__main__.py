@@ -12,9 +12,10 @@ import experiments
 def main() -> None:
     folder = Path(experiments.__file__).parent
     for module in pkgutil.iter_modules([str(folder)]):
-        if module.name.startswith("_"):
+        source = folder / module.name / "__main__.py" if module.ispkg else folder / f"{module.name}.py"
+        if module.name.startswith("_") or not source.exists():
             continue
-        text = ast.get_docstring(ast.parse((folder / f"{module.name}.py").read_text(encoding="utf-8"))) or ""
+        text = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""
         command, _, purpose = text.splitlines()[0].partition(": ")
         print(f"{command.strip('`'):42} {purpose}")
 
