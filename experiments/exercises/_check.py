@@ -1,0 +1,178 @@
+"""Runs a learner's kernel on the recorder, and says in the learner's terms what is wrong with it."""
+
+from __future__ import annotations
+
+import _thread
+import ast
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from inspect import signature
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.exercises._task import Operands, Shape, Task
+from kernels.recorder import Fault, Order, record
+from kernels.recorder.substitute import python_function
+
+__all__ = ["SECONDS", "Rejected", "check", "exercise_of"]
+
+SECONDS = 20.0  # for one launch; a right kernel takes less than one
+_ORDERS: tuple[Order, ...] = ("forward", "reverse", 1)
+
+_HINTS = {
+    "out of bounds": "The grid is made of whole blocks, so some threads lie beyond the edge. What should they not do?",
+    "negative index": "A GPU does not count from the end: a negative index is somebody else's memory.",
+    "missed barrier": "syncthreads waits for all threads of a block. Who has left before it, and could they stay and "
+    "only not store?",
+    "divergent barrier": "All threads of a block have to come to the same syncthreads, so no `if` that only some of "
+    "them pass may hold it.",
+    "missed warp barrier": "All lanes that a mask names have to come to the same call.",
+    "race": "Two threads touch one place and one of them writes; nothing says who comes first. What must all threads "
+    "have finished before the other access may begin?",
+    "race between blocks": "Blocks are never ordered. Let each write places of its own, or use cuda.atomic.",
+    "uninitialised read": "Shared memory holds anything at first. Who writes this place, and before whom?",
+    "unwritten": "No thread stored this result. Which thread should have?",
+    "wrong": "Compute one result by hand for the smallest size, and follow its thread.",
+    "changed": "The inputs are only for reading.",
+}
+
+
+@dataclass(eq=False)
+class Rejected(Exception):  # noqa: N818 - reads as what happened
+    """kind: a fault of the recorder, or unwritten, wrong, changed, target, error, endless or file. line: if known."""
+
+    kind: str
+    says: str
+    hint: str = ""
+    line: int | None = None
+
+    def __str__(self) -> str:
+        where = f"line {self.line}: " if self.line else ""
+        return f"{where}{self.says}"
+
+
+def exercise_of(path: Path) -> str:
+    """The name after EXERCISE in a learner's file. Raises Rejected."""
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise Rejected("file", f"{path} cannot be read: {error}") from error
+    except SyntaxError as error:
+        hint = "Python cannot read the file; look at this line and the one above it."
+        raise Rejected("file", f"{error.msg}", hint, error.lineno) from error
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "EXERCISE":
+            return str(getattr(node.value, "value", ""))
+    raise Rejected("file", "it does not say which exercise it is", 'Keep the line EXERCISE = "..." of the stub.')
+
+
+def check(path: Path, task: Task) -> None:
+    """Return if the kernel in the file is right and reaches the exercise's target. Raises Rejected."""
+    kernel = _kernel(path, task)
+    for size in task.sizes:
+        for order in _ORDERS:
+            _try(path, kernel, task, size, order)
+
+
+def _kernel(path: Path, task: Task) -> Any:
+    module = ModuleType("exercise")
+    module.__file__ = str(path)
+    with _explained(path):
+        exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), vars(module))
+    kernel = vars(module).get("kernel")
+    try:
+        asked, given = len(signature(python_function(kernel)).parameters), len(task.operands(task.sizes[0]).arguments)
+    except TypeError as error:
+        raise Rejected("file", "it has no function called kernel", "Keep the stub's `def kernel`.") from error
+    if asked != given:
+        raise Rejected("file", f"its kernel takes {asked} arguments, not {given}", "Keep the stub's arguments.")
+    return kernel
+
+
+def _try(path: Path, kernel: Any, task: Task, size: Shape, order: Order) -> None:
+    operands = task.operands(size)
+    before = [argument.copy() for argument in operands.arguments[:-1]]
+    with _explained(path), _time_limit():
+        recording = record(kernel, *task.launch(size), *operands.arguments, order=order)
+    if recording.faults:
+        raise _fault(recording.faults[0], task, size)
+    for argument, old in zip(operands.arguments, before, strict=False):
+        if not np.array_equal(argument, old):
+            raise _rejected("changed", "it writes to its inputs", task)
+    _compare(operands, task, size)
+    if missed := task.missed(recording, size):
+        raise Rejected("target", f"right, but {missed.says} (size {_times(size)})", _sentence(missed.hint))
+
+
+def _compare(operands: Operands, task: Task, size: Shape) -> None:
+    found: NDArray = operands.arguments[-1].astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        wrong = ~(abs(found - operands.exact) <= operands.error)
+    if not wrong.any():
+        return
+    # the first by row and column, which a learner can follow by hand
+    place = tuple(int(i) for i in np.argwhere(wrong)[0])
+    count = f"{int(wrong.sum())} of {wrong.size} results are wrong at size {_times(size)}"
+    if np.isnan(found[place]):
+        raise _rejected("unwritten", f"{count}; nothing was ever stored at {list(place)}", task)
+    raise _rejected("wrong", f"{count}; at {list(place)} it has {found[place]:g}, not {operands.exact[place]:g}", task)
+
+
+def _fault(fault: Fault, task: Task, size: Shape) -> Rejected:
+    return _rejected(fault.kind, f"{fault.kind}: {fault.message} (size {_times(size)})", task, fault.line)
+
+
+def _rejected(kind: str, says: str, task: Task, line: int | None = None) -> Rejected:
+    return Rejected(kind, says, " ".join(filter(None, (_HINTS[kind], _sentence(task.hints.get(kind))))), line)
+
+
+def _sentence(hint: str | None) -> str:
+    return f"{hint[0].upper()}{hint[1:]}{'' if hint[-1] in '.?' else '.'}" if hint else ""
+
+
+def _times(size: Shape) -> str:
+    return "x".join(map(str, size))
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Whatever the learner's code raises becomes one sentence with its line."""
+    try:
+        yield
+    except Rejected:
+        raise
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        hint = (
+            "This is what Python says while it runs your code; a kernel may use numbers, loops, arrays and numba.cuda."
+        )
+        raise Rejected("error", f"{type(error).__name__}: {error}", hint, lines[-1] if lines else None) from error
+
+
+@contextmanager
+def _time_limit() -> Iterator[None]:
+    """Ends a loop that never ends, as Ctrl-C would: from a thread, so that it works on every system."""
+    late = threading.Event()
+
+    def interrupt() -> None:
+        late.set()
+        _thread.interrupt_main()
+
+    timer = threading.Timer(SECONDS, interrupt)
+    timer.start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not late.is_set():
+            raise
+        hint = "Look at each loop: what makes it stop?"
+        raise Rejected("endless", f"a launch took more than {SECONDS:g} seconds and was stopped", hint) from None
+    finally:
+        timer.cancel()

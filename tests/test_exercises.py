@@ -1,0 +1,174 @@
+"""Every exercise accepts its solution and rejects plausible wrong answers, each for the right reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments.exercises import __main__ as command
+from experiments.exercises import _check
+from experiments.exercises._task import STUBS, Task
+from experiments.exercises._tasks import TASKS, find
+from kernels import cli
+from tests.exercises.wrong import WRONG
+
+SOLUTIONS = Path(__file__).parent / "exercises"
+
+
+def _solution(name: str) -> str:
+    return (SOLUTIONS / f"{name}.py").read_text(encoding="utf-8")
+
+
+def _task(name: str) -> Task:
+    task = find(name)
+    assert task
+    return task
+
+
+def _rejection(text: str, name: str, folder: Path) -> _check.Rejected:
+    file = folder / "mine.py"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(_check.Rejected) as rejected:
+        _check.check(file, _task(name))
+    return rejected.value
+
+
+def test_there_are_ten_with_a_stub_and_a_solution_each() -> None:
+    names = [task.name for task in TASKS]
+    assert len(names) == len(set(names)) == 10
+    assert {path.stem for path in STUBS.glob("*.py")} == set(names) == set(WRONG)
+    assert all(_check.exercise_of(STUBS / f"{name}.py") == name for name in names)
+    assert min(len(wrong) for wrong in WRONG.values()) >= 5
+
+
+@pytest.mark.parametrize("name", [task.name for task in TASKS])
+def test_the_solution_is_accepted(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command.main(["check", str(SOLUTIONS / f"{name}.py")])
+    assert "accepted. Right at sizes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", [task.name for task in TASKS])
+def test_the_stub_is_not(name: str, tmp_path: Path) -> None:
+    assert _rejection(_task(name).stub, name, tmp_path).kind in ("unwritten", "wrong", "target", "race")
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [pytest.param(name, wrong, id=f"{name}-{n}") for name in WRONG for n, wrong in enumerate(WRONG[name])],
+)
+def test_a_wrong_answer_is_rejected_for_the_right_reason(
+    name: str, wrong: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new, kind, word = wrong
+    assert _solution(name).count(old) == 1
+    if kind == "endless":
+        monkeypatch.setattr(_check, "SECONDS", 0.5)
+    rejected = _rejection(_solution(name).replace(old, new), name, tmp_path)
+    assert rejected.kind == kind, rejected
+    assert word.lower() in f"{rejected} {rejected.hint}".lower()
+    assert rejected.hint.endswith((".", "?"))
+
+
+@pytest.mark.parametrize("name", [task.name for task in TASKS])
+def test_the_specification_is_numpys(name: str) -> None:
+    """What a solution is held against, computed once more by what the stub says."""
+    task = _task(name)
+    said = next(line for line in task.stub.splitlines() if line.startswith("NumPy: "))
+    target, _, formula = said.removeprefix("NumPy: ").partition(" = ")
+    formula = formula.partition(",")[0] if name == "transpose" else formula
+    for size in task.sizes:
+        operands = task.operands(size)
+        given = dict(
+            zip(
+                "ab" if "a @ b" in formula else ("digits" if name == "histogram" else "x",),
+                operands.arguments,
+                strict=False,
+            )
+        )
+        result = np.zeros_like(operands.exact)
+        exec(f"{target.split('[')[0]}[:] = {formula}", {"np": np, target.split("[")[0]: result, **given})
+        np.testing.assert_allclose(result, operands.exact, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "says"),
+    [
+        ("def kernel(:\n", "file", "line 1"),
+        ("x = 1\n", "file", "no function called kernel"),
+        ("def kernel(x): pass\n", "file", "takes 1 arguments, not 2"),
+        ("import nothing_like_it\n", "error", "line 1: ModuleNotFoundError"),
+        ("def kernel(x, y):\n    y[0] = undefined\n", "error", "line 2: NameError"),
+        ("import numpy as np\ndef kernel(x, y):\n    y[0] = np.dot(x, x)\n", "error", "line 3"),
+        ("def kernel(x, y):\n    y[:] = x\n", "error", "line 2: TypeError"),
+    ],
+)
+def test_what_is_no_kernel_is_explained(text: str, kind: str, says: str, tmp_path: Path) -> None:
+    if "(:" in text:
+        (tmp_path / "mine.py").write_text(text)
+        with pytest.raises(_check.Rejected) as stop:
+            _check.exercise_of(tmp_path / "mine.py")
+        rejected = stop.value
+    else:
+        rejected = _rejection(text, "one_thread_per_element", tmp_path)
+    assert rejected.kind == kind
+    assert says in str(rejected)
+
+
+def test_ctrl_c_is_no_endless_loop() -> None:
+    with pytest.raises(KeyboardInterrupt), _check._time_limit():
+        raise KeyboardInterrupt
+
+
+def test_start_writes_the_stub_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command.main(["start", "transpose"])
+    file = tmp_path / "transpose.py"
+    assert file.read_text(encoding="utf-8") == (STUBS / "transpose.py").read_text(encoding="utf-8")
+    file.write_text("my work")
+    with pytest.raises(SystemExit) as stop:
+        command.main(["start", "transpose"])
+    assert stop.value.code == cli.USAGE
+    assert "transpose.py exists" in capsys.readouterr().err
+    assert file.read_text() == "my work"
+
+
+def test_check_tells_each_file_and_exits_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        command.main(["check", str(SOLUTIONS / "histogram.py"), str(STUBS / "histogram.py")])
+    assert stop.value.code == cli.CHECK_FAILED
+    said = capsys.readouterr().out.splitlines()
+    assert "accepted" in said[0]
+    assert "not yet. line" in said[1]
+    assert "another thread may come in between" in said[2]
+
+
+def test_list_and_show(capsys: pytest.CaptureFixture[str]) -> None:
+    command.main([])
+    shown = capsys.readouterr().out
+    assert all(task.name in shown for task in TASKS)
+    command.main(["show", "grid_stride"])
+    assert capsys.readouterr().out == _task("grid_stride").stub
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["start"], "start takes one exercise"),
+        (["start", "nothing"], "there is no exercise 'nothing'"),
+        (["check"], "check takes the files"),
+        (["check", "nowhere.py"], "nowhere.py is not a file"),
+        (["solve"], "invalid choice"),
+    ],
+)
+def test_bad_input_is_one_line(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        command.main(arguments)
+    assert stop.value.code == cli.USAGE
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.count("\n") == 1
