@@ -81,7 +81,8 @@ class Scaling:
 
     def measure_limits(self) -> None:
         """Of the processor, and of the GPU, as far as kernels of theirs are to run."""
-        families = {kernel.spec.family for kernel in self.kernels}
+        # what processes on other machines could do at most, this one cannot measure
+        families = {kernel.spec.family for kernel in self.kernels} - {"mpi"}
         self.limits = {family: _limits(family, self.threads) for family in sorted(families)}
 
     def run(self) -> None:
@@ -143,6 +144,8 @@ class Scaling:
         if kernel.spec.rounds_to != "float32":
             return False  # other units than those the peak was measured with
         family = kernel.spec.family
+        if family not in self.limits:
+            return False
         if rate > self.limits[family].peak_flops:
             again = _limits(family, self.threads)
             if again.peak_flops > self.limits[family].peak_flops:

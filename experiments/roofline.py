@@ -76,6 +76,8 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
     chosen = {kernel.name: kernel for kernel in map(cli.get_kernel, options.kernel or own)}
 
     families = {kernel.spec.family for kernel in chosen.values()}
+    if "mpi" in families:
+        raise cli.CommandError("the roofs of other machines cannot be measured from here: name kernels of this one")
     if len(families) > 1:
         raise cli.CommandError("CPU and GPU have roofs of their own: name kernels of one of them")
 

@@ -138,9 +138,29 @@ def get(name: str) -> Kernel:
         from kernels.cuda import launch
 
         return Kernel(spec, launch.product(spec))
+    if spec.family == "mpi":
+        return _mpi(spec)
     return Kernel(spec, importlib.import_module(spec.module).product)
+
+
+def _mpi(spec: KernelSpec) -> Kernel:
+    """Under mpiexec only rank 0 gets it: the others do their share of its products, and end with it."""
+    try:
+        summa = importlib.import_module(spec.module)
+    except (ImportError, RuntimeError) as error:  # mpi4py is there, and no MPI library
+        why = str(error).splitlines()[0]
+        raise KernelUnavailable(f"{spec.name} cannot run here: {why}; {_INSTALL['mpi4py']}") from error
+    importlib.import_module("kernels.mpi.ranks").serve_unless_first(summa.multiply)
+    return Kernel(spec, summa.product)
+
+
+_INSTALL = {
+    "cupy": "pip install matmul-ladder[cuda12], or cuda13",
+    "numba_cuda": "pip install matmul-ladder[cuda12], or cuda13",
+    "mpi4py": "pip install matmul-ladder[mpi]",
+}
 
 
 def _install_hint(package: str) -> str:
     hint = f"the Python package {package} is not installed"
-    return f"{hint}: pip install matmul-ladder[cuda12], or cuda13" if package in ("cupy", "numba_cuda") else hint
+    return f"{hint}: {_INSTALL[package]}" if package in _INSTALL else hint

@@ -207,6 +207,12 @@ LADDER: tuple[KernelSpec, ...] = (
         architecture=50,
         handwritten=False,
     ),
+    KernelSpec(
+        name="mpi-summa",
+        idea="a block of C on each process; panels of A and B pass along rows and columns of the grid meanwhile",
+        bottleneck="the network: twice as wide a grid leaves a quarter of the work and half of the traffic to each",
+        requires=("mpi4py", "numba"),
+    ),
 )
 
 

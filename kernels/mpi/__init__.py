@@ -1,0 +1,1 @@
+"""Kernels for many processes, on one machine or several, over MPI."""

@@ -1,0 +1,56 @@
+"""Who does what under mpiexec: rank 0 runs the program, the others wait for it to call.
+
+All ranks start the same command. If each of them ran it, each would decide from its own clock how often to call a
+kernel, and one would wait for ever for a call that another does not make. So only rank 0 decides; what it calls, it
+announces to the others.
+"""
+
+from __future__ import annotations
+
+import atexit
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from mpi4py import MPI
+
+__all__ = ["COMM", "announce", "serve_unless_first", "together"]
+
+COMM = MPI.COMM_WORLD
+_STOP = None
+_begun = False
+
+
+def announce(shape: tuple[int, int, int]) -> None:
+    """On rank 0: let the others do their share of a product (m,n,k)."""
+    if COMM.size > 1:
+        COMM.bcast(shape)
+
+
+def serve_unless_first(share: Callable[[tuple[int, int, int]], object]) -> None:
+    """Return on rank 0. On the others call share(shape) for each product announced, then end the process."""
+    global _begun
+    if COMM.size == 1 or _begun:
+        return
+    _begun = True
+    if COMM.rank == 0:
+        atexit.register(COMM.bcast, _STOP)
+        return
+    while (shape := COMM.bcast(None)) is not _STOP:
+        with together():
+            share(shape)
+    raise SystemExit(0)
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """What all ranks do at once: an exception on one ends all, as the others would wait for it for ever."""
+    try:
+        yield
+    except BaseException:
+        if COMM.size == 1:
+            raise
+        traceback.print_exc()
+        print(f"error: rank {COMM.rank} failed, so all {COMM.size} ranks end", file=sys.stderr, flush=True)
+        COMM.Abort(1)
