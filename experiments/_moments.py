@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -22,41 +22,42 @@ def moment(fault: Fault, recording: Recording) -> dict[str, Any]:
     or an index names. array (its number in the recording) and element (row-major), or None. stuck: [thread, line] of
     all that wait for ever.
     """
-    first, *others = fault.threads[:1], fault.other_threads[:1]
     found: dict[str, Any] = {"kind": fault.kind, "line": fault.line, "message": fault.message}
     found |= {"array": None, "element": None, "witnesses": [], "stuck": []}
-    if fault.kind in ("race", "race between blocks", "uninitialised read"):
-        _touched(found, fault, recording, [(first, fault.line), *((other, fault.other_line) for other in others)])
-    elif fault.kind in ("out of bounds", "negative index"):
-        number = _number(fault.threads[0], recording)
-        interval, step = _last(recording, number)
-        found |= {"witnesses": [[number, interval, step, fault.line]], "at": [interval, step]}
-    else:
-        # the barrier that some threads miss ends an interval; where threads diverge, none ends any more
+    if fault.kind in ("out of bounds", "negative index"):
+        return found | _stopped(fault, recording)
+    if fault.array is not None:
+        return found | _touched(fault, recording)
+    if fault.kind == "missed barrier":
+        # as on a GPU of today the others go on: this barrier ended an interval
         interval = _missed(fault, recording)
-        if fault.kind != "missed barrier":
-            interval = _meetings(recording)[_number(fault.threads[0], recording) // prod(recording.block)]
-            found["stuck"] = _stuck(fault, recording, interval)
-        found["at"] = [interval, _steps(recording, interval)]
-    return found
+        return found | {"at": [interval, _steps(recording, interval)]}
+    interval = _meetings(recording)[_number(fault.threads[0], recording) // prod(recording.block)]
+    return found | {"at": [interval, _steps(recording, interval)], "stuck": _stuck(fault, recording, interval)}
 
 
-def _touched(
-    found: dict[str, Any],
-    fault: Fault,
-    recording: Recording,
-    sides: Sequence[tuple[tuple[ThreadId, ...], int | None]],
-) -> None:
+def _stopped(fault: Fault, recording: Recording) -> dict[str, Any]:
+    """The thread's last access: the one outside is not in the recording."""
+    number = _number(fault.threads[0], recording)
+    interval, step = _last(recording, number)
+    return {"witnesses": [[number, interval, step, fault.line]], "at": [interval, step]}
+
+
+def _touched(fault: Fault, recording: Recording) -> dict[str, Any]:
     """The first accesses of one element by the threads that are named, in one interval where they share a block."""
     events = recording.events
     number = next(n for n, array in enumerate(events.arrays) if array.name == fault.array)
     assert fault.index is not None
     element = int(np.ravel_multi_index(fault.index, events.arrays[number].shape))
-    each = [_accesses(recording, threads[0], line, number, element) for threads, line in sides if threads]
-    pairs = [(one, other) for one in each[0] for other in each[-1] if one[1] == other[1] or "between" in fault.kind]
-    first, last = min(pairs, key=lambda pair: max(pair[0][1:3], pair[1][1:3]))
-    witnesses = [first] if len(each) == 1 else [first, last]
-    found |= {"array": number, "element": element, "witnesses": witnesses, "at": max(w[1:3] for w in witnesses)}
+    one = _accesses(recording, fault.threads[0], fault.line, number, element)
+    if fault.other_threads:
+        other = _accesses(recording, fault.other_threads[0], fault.other_line, number, element)
+        together = [pair for pair in product(one, other) if pair[0][1] == pair[1][1] or "between" in fault.kind]
+        witnesses = [*min(together, key=lambda pair: max(pair[0][1:3], pair[1][1:3]))]
+    else:
+        witnesses = one[:1]
+    at = max(witness[1:3] for witness in witnesses)
+    return {"array": number, "element": element, "witnesses": witnesses, "at": at}
 
 
 def _accesses(recording: Recording, who: ThreadId, line: int | None, array: int, element: int) -> list[list[int]]:
@@ -87,7 +88,7 @@ def _last(recording: Recording, number: int) -> tuple[int, int]:
 
 def _missed(fault: Fault, recording: Recording) -> int:
     block = _number(fault.threads[0], recording) // prod(recording.block)
-    return next((b.interval for b in recording.events.barriers if b.block == block and b.line == fault.line), 0)
+    return next(b.interval for b in recording.events.barriers if b.block == block and b.line == fault.line)
 
 
 def _meetings(recording: Recording) -> dict[int, int]:
