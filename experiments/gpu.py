@@ -71,11 +71,12 @@ def _commands(able: list[str]) -> dict[str, list[list[str]]]:
     tools = ("memcheck", "racecheck", "synccheck")
     verify = ["experiments.matmul_scaling", "--kernel", *able, "--verify-only", "--shapes", "131x67x261"]
     # the launches of the graph engine are those of the stepwise one
-    train = ["rnn.train", "--kernel", "cuda", "--engine", "stepwise", "--steps", "3", "--batch-size", "37"]
+    train = ["rnn.train", "--kernel", "cuda", "--steps", "3", "--batch-size", "37", "--engine"]
+    programs = (verify, [*train, "stepwise"], [*train, "persistent"])
 
     return {
         "tests": [[*python, "pytest", "-m", "gpu"]],
-        "sanitizer": [check(tool, *command) for command in (verify, train) for tool in tools],
+        "sanitizer": [check(tool, *command) for command in programs for tool in tools],
         "tune": [[*python, "kernels.tune"]],
         "race": [[*python, "experiments.gpu_race", *into("gpu_race")]],
         "scaling": [

@@ -1,29 +1,29 @@
 """``python -m experiments.training_race``: one training step by every engine, by plain NumPy, TensorFlow and PyTorch.
 
-All start from the same weights, see the same batch, and must agree on the losses of the first steps before any is
-timed. Each has a process of its own, and they are timed in turns in one run, so a drift of the machine's speed meets
-all alike.
+All start from the same weights, see the same batch, and must agree with float64 on the first gradients and the losses
+of the first steps before any is timed. Each has a process of its own, and they are timed in turns in one run, so a
+drift of the machine's speed meets all alike.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from experiments._apart import Apart
+from experiments._contestants import CHECKED_STEPS, RATE, Contestant, Expected, contestants
 from kernels import cli, progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from kernels.measure.ceilings import Ceilings
     from kernels.measure.results import Results, StepPoint
-    from rnn.settings import Settings
 
 EXAMPLES = """\
   python -m experiments.training_race                                     everything that is installed
@@ -32,11 +32,8 @@ EXAMPLES = """\
   python -m experiments.training_race --batch-size 256 --hidden 256 --results race.json
 exit codes: 0 done, 1 a contestant's loss is wrong, 2 wrong usage, 3 a kernel asked for cannot run here"""
 
-Step = Callable[[], Any]  # returns the loss; to read it is to wait for a GPU
-RATE = 0.001
-CHECKED_STEPS = 5
+CALLS = 20  # steps on a GPU between two waits for it: to wait after each would time the waiting
 OURS = ("fused", "stepwise", "graph", "persistent")  # how the names of this project's engines begin
-AGREEMENT = 1e-4  # relative, of the losses of the first steps: float32 sums in different orders
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -67,35 +64,30 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _race(options: argparse.Namespace, arguments: list[str]) -> None:
     from kernels.measure import ceilings, machine, results, timing
+    from rnn.settings import Settings
 
     print(f"Machine: {machine.describe().sentence()}")
     limits = ceilings.measure(options.threads)
     print(f"Limits:  {limits.peak_flops / 1e9:.0f} GFLOP/s, measured with {options.threads} threads", flush=True)
-    entries, absent = _contestants(options)
-    chip = None
-    if any(_on_gpu(name) for name in entries):
-        from kernels.measure import gpu_ceilings
-
-        chip, _ = gpu_ceilings.measure()
-        print(f"GPU:     {chip.peak_flops / 1e12:.1f} TFLOP/s, measured", flush=True)
+    settings = Settings(batch_size=options.batch_size, hidden=options.hidden, learning_rate=RATE)
+    entries, absent = contestants(settings, options.kernel, options.threads)
+    chip = _gpu_limits() if any(entry.on_gpu for entry in entries.values()) else None
     setting = {"batch_size": options.batch_size, "hidden": options.hidden, "threads": options.threads}
     points: list[StepPoint] = []
     turns: dict[str, Callable[[], list[float]]] = {}
     first: dict[str, tuple[float, list[float]]] = {}
-    expected: list[float] = []
+    expected = Expected.of(settings)
     with ExitStack() as processes:
         with progress.named(len(entries)) as advance:
-            for name, start in entries.items():
+            for name, entry in entries.items():
                 advance(name)
-                contestant = processes.enter_context(
-                    Apart(name, partial(Contestant, start, _calls(name)), options.threads)
-                )
-                first[name] = contestant.call("begin")
-                expected = expected or first[name][1]
-                if worst := _disagreement(first[name][1], expected):
+                racer = processes.enter_context(Apart(name, partial(Racer, entry), options.threads))
+                seconds, losses, gradients = racer.call("begin")
+                first[name] = seconds, losses
+                if worst := expected.disagreement(losses, gradients, entry.rounds_to):
                     points.append(results.StepPoint(name, **setting, status="failed", reason=worst))
                 else:
-                    turns[name] = partial(contestant.call, "turn")
+                    turns[name] = partial(racer.call, "turn")
         taken = timing.alternate(turns, options.rounds)
     # once more: a neighbour on the same machine may have been busy the first time
     limits = max(limits, ceilings.measure(options.threads), key=lambda found: found.peak_flops)
@@ -106,10 +98,13 @@ def _race(options: argparse.Namespace, arguments: list[str]) -> None:
         )
     points += [results.StepPoint(name, **setting, status="skipped", reason=reason) for name, reason in absent.items()]
 
-    def peak(name: str) -> float:
-        return chip.peak_flops if chip and _on_gpu(name) else limits.peak_flops
+    def peak(name: str) -> float | None:
+        if not entries[name].on_gpu:
+            return limits.peak_flops
+        # a tensor core's peak was not measured
+        return chip.peak_flops if chip and entries[name].rounds_to == "float32" else None
 
-    _show(points, options, peak)
+    _show(points, options, peak, chip)
     if options.results:
         found = results.new("experiments.training_race", arguments, points, limits, gpu_ceilings=chip)
         cli.write_results(options.results, found)
@@ -118,25 +113,41 @@ def _race(options: argparse.Namespace, arguments: list[str]) -> None:
     wrong += [
         f"{name} is above the machine's peak"
         for name, samples in taken.items()
-        if timing.spread(samples).median < flops / peak(name)
+        if (most := peak(name)) and timing.spread(samples).median < flops / most
     ]
     if wrong:
         raise cli.CommandError("; ".join(wrong), cli.CHECK_FAILED)
 
 
-class Contestant:
-    """A training step and what is timed of it: `calls` steps in a row, then the wait for the last loss."""
+def _gpu_limits() -> Ceilings:
+    import msgspec
 
-    def __init__(self, start: Callable[[], Step], calls: int = 1) -> None:
-        self._step, self._calls = start(), calls
+    from kernels.measure import gpu_ceilings
+    from rnn import grid_barrier
 
-    def begin(self) -> tuple[float, list[float]]:
-        """Seconds of the very first step, and the losses of the first ones."""
+    chip, _ = gpu_ceilings.measure()
+    chip = msgspec.structs.replace(chip, grid_barrier=grid_barrier.seconds())
+    waiting = "" if chip.grid_barrier is None else f", {chip.grid_barrier * 1e6:.2f} µs for a barrier of all blocks"
+    print(f"GPU:     {chip.peak_flops / 1e12:.1f} TFLOP/s{waiting}, measured", flush=True)
+    return chip
+
+
+class Racer:
+    """A contestant in its own process. On a GPU a sample is CALLS steps in a row, then the wait for the last loss."""
+
+    def __init__(self, entry: Contestant) -> None:
+        self._runner, self._calls = entry.start(), CALLS if entry.on_gpu else 1
+
+    def begin(self) -> tuple[float, list[float], dict[str, NDArray]]:
+        """Seconds of the very first step, the losses of the first ones, and the first gradients."""
         from kernels.measure import timing
+        from rnn.arrays import to_host
 
+        # arrays that the next call overwrites
+        gradients = {name: to_host(array).copy() for name, array in self._runner.gradients().items()}
         losses: list[float] = []
-        seconds = timing.first_call(lambda: losses.append(float(self._step())))
-        return seconds, losses + [float(self._step()) for _ in range(CHECKED_STEPS - 1)]
+        seconds = timing.first_call(lambda: losses.append(float(self._runner.step())))
+        return seconds, losses + [float(self._runner.step()) for _ in range(CHECKED_STEPS - 1)], gradients
 
     def turn(self) -> list[float]:
         """Seconds of a step, a few times."""
@@ -144,145 +155,54 @@ class Contestant:
 
         def steps() -> float:
             for _ in range(self._calls - 1):
-                self._step()
-            return float(self._step())
+                self._runner.step()
+            return float(self._runner.step())
 
         return [seconds / self._calls for seconds in timing.turn(steps)]
 
 
-def _disagreement(losses: list[float], expected: list[float]) -> str | None:
-    for step, (loss, right) in enumerate(zip(losses, expected, strict=True), 1):
-        if not abs(loss - right) <= AGREEMENT * abs(right):
-            return f"loss {loss:.6f} at step {step}, the others have {right:.6f}"
-    return None
-
-
-def _contestants(options: argparse.Namespace) -> tuple[dict[str, Callable[[], Step]], dict[str, str]]:
-    """What can start here, by name, and why the rest cannot."""
-    from rnn import engines, reference_network
-    from rnn.settings import Settings
-
-    settings = Settings(batch_size=options.batch_size, hidden=options.hidden, learning_rate=RATE)
-    entries: dict[str, Callable[[], Step]] = {"NumPy, as one writes it": partial(_numpy_network, settings)}
-    for kernel in {kernel.name: kernel for kernel in map(cli.get_kernel, options.kernel)}.values():
-        if kernel.spec.family == "cuda":
-            from experiments._gpu_training import contestants
-
-            entries |= contestants(kernel, settings, partial(_batch, settings))
-            continue
-        entries[f"stepwise, {kernel.name}"] = partial(_engine, "stepwise", kernel.name, settings)
-        if engines.choose("auto", kernel, settings) == "fused":
-            entries[f"fused, {kernel.name}"] = partial(_engine, "fused", kernel.name, settings)
-    absent = {}
-    if reason := reference_network.why_absent():
-        absent["TensorFlow"] = reason
-    else:
-        for mode in reference_network.MODES:
-            entries[f"TensorFlow, {mode}"] = partial(_tensorflow, mode, settings, options.threads)
-    if importlib.util.find_spec("torch"):
-        entries["PyTorch"] = partial(_torch, settings, options.threads)
-    else:
-        absent["PyTorch"] = "not installed; pip install torch"
-    return entries, absent
-
-
-def _start(settings: Settings) -> tuple[dict[str, NDArray], NDArray, NDArray]:
-    """Weights, images and labels: the same for everyone."""
-    from rnn.batches import Batches
-    from rnn.data import DataError, load
-    from rnn.network import initial_weights
-
-    try:
-        x, labels = Batches(load().train, settings.batch_size, settings.seed)[0]
-    except DataError as error:
-        raise cli.CommandError(str(error)) from error
-    return initial_weights(settings.cell, settings.hidden, settings.seed), x, labels
-
-
-def _batch(settings: Settings) -> tuple[NDArray, NDArray]:
-    return _start(settings)[1:]
-
-
-def _on_gpu(name: str) -> bool:
-    return ", cuda-" in name
-
-
-def _calls(name: str) -> int:
-    from experiments._gpu_training import CALLS
-
-    return CALLS if _on_gpu(name) else 1
-
-
-def _engine(name: str, kernel: str, settings: Settings) -> Step:
-    from rnn import engines
-
-    _, x, labels = _start(settings)
-    engine = engines.create(name, cli.get_kernel(kernel), settings)
-    return lambda: engine.train(x, labels)
-
-
-def _numpy_network(settings: Settings) -> Step:
-    import numpy as np
-
-    from experiments import _numpy_lstm
-
-    weights, x, labels = _start(settings)
-
-    def step() -> float:
-        loss, gradients = _numpy_lstm.loss_and_gradients(weights, x, labels)
-        for name, weight in weights.items():
-            weight -= np.float32(RATE) * gradients[name]
-        return loss
-
-    return step
-
-
-def _tensorflow(mode: str, settings: Settings, threads: int) -> Step:
-    from rnn.reference_network import Reference
-
-    _, x, labels = _start(settings)
-    reference = Reference(settings, mode, threads)
-    return lambda: reference.train(x, labels)
-
-
-def _torch(settings: Settings, threads: int) -> Step:
-    from experiments import _pytorch
-
-    return _pytorch.step_of(*_start(settings), RATE, threads)
-
-
-def _show(points: list[StepPoint], options: argparse.Namespace, peak: Callable[[str], float]) -> None:
+def _show(
+    points: list[StepPoint], options: argparse.Namespace, peak: Callable[[str], float | None], chip: Ceilings | None
+) -> None:
     from rich.console import Console
 
     from experiments._tables import table
     from kernels.measure.timing import ratio, spread
 
-    timed = sorted((point for point in points if point.samples), key=lambda point: spread(point.samples).median)
+    timed = _by_speed(points)
     title = f"One training step: batch {options.batch_size}, hidden {options.hidden}, {options.threads} threads"
+    flops = _flops(options.batch_size, options.hidden)
     made = table(title, "by", "ms", "±", "times the fastest", "of the peak", "first call, s")
     for point in timed:
         seconds = spread(point.samples)
         made.add_row(
             point.contestant,
-            f"{seconds.median * 1e3:.2f}",
-            f"{seconds.half_range * 1e3:.2f}",
+            _ms(seconds.median),
+            _ms(seconds.half_range),
             f"{ratio(point.samples, timed[0].samples).median:.2f}",
-            f"{_flops(options.batch_size, options.hidden) / seconds.median / peak(point.contestant):.0%}",
+            f"{flops / seconds.median / most:.0%}" if (most := peak(point.contestant)) else "",
             f"{point.first_call:.2f}",
         )
     Console().print(made)
     for point in points:
         if point.status != "ok":
             print(f"{point.contestant} {point.status}: {point.reason}")
-    for sentence in sentences(timed):
+    for sentence in sentences(timed) + floor(timed, chip):
         print(sentence)
 
 
-def sentences(points: Sequence[StepPoint]) -> list[str]:
-    """The fastest against the second, and our fastest engine against TensorFlow's best mode."""
-    from kernels.measure.timing import ratio, spread
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.2f}" if seconds >= 1e-3 else f"{seconds * 1e3:.4f}"
 
-    timed = sorted((point for point in points if point.samples), key=lambda point: spread(point.samples).median)
+
+def sentences(points: Sequence[StepPoint]) -> list[str]:
+    """The fastest against the second, and our fastest engine against TensorFlow's best mode.
+
+    On a GPU also the persistent engine against cuDNN's LSTM in a CUDA graph, and the graph against single launches.
+    """
+    from kernels.measure.timing import ratio
+
+    timed = _by_speed(points)
     ours = next((point for point in timed if point.contestant.startswith(OURS)), None)
     theirs = next((point for point in timed if point.contestant.startswith("TensorFlow")), None)
     said = []
@@ -294,7 +214,40 @@ def sentences(points: Sequence[StepPoint]) -> list[str]:
         times = ratio(theirs.samples, ours.samples)
         factor, mode = f"{times.median:.2f} ± {times.half_range:.2f}", theirs.contestant.split()[-1]
         said.append(f"{ours.contestant} is {factor} times as fast as TensorFlow's best mode, {mode}")
+    for one, other in (("persistent, ", "PyTorch, cuDNN, CUDA graph"), ("graph, ", "stepwise, ")):
+        if (fast := _whole(timed, one)) and (slow := _whole(timed, other)):
+            times = ratio(slow.samples, fast.samples)
+            factor = f"{times.median:.2f} ± {times.half_range:.2f}"
+            said.append(f"{fast.contestant} is {factor} times as fast as {slow.contestant}")
     return said
+
+
+def floor(points: Sequence[StepPoint], chip: Ceilings | None) -> list[str]:
+    """How far the persistent engine is from its floor: the arithmetic, and its two barriers of all blocks."""
+    from kernels.measure.timing import spread
+
+    ours = _whole(_by_speed(points), "persistent, ")
+    if ours is None or chip is None or chip.grid_barrier is None:
+        return []
+    arithmetic = _flops(ours.batch_size, ours.hidden) / chip.peak_flops
+    least, taken = arithmetic + 2 * chip.grid_barrier, spread(ours.samples).median
+    return [
+        f"{ours.contestant} takes {taken * 1e6:.1f} µs, {taken / least:.2f} times its floor of {least * 1e6:.1f} µs: "
+        f"{arithmetic * 1e6:.1f} µs of arithmetic at the measured peak, and 2 barriers of all blocks of "
+        f"{chip.grid_barrier * 1e6:.2f} µs"
+    ]
+
+
+def _whole(timed: Sequence[StepPoint], begin: str) -> StepPoint | None:
+    """The fastest whose name begins so and goes on without a comma: with nothing switched off, and no TF32."""
+    parts = begin.count(",")
+    return next((p for p in timed if p.contestant.startswith(begin) and p.contestant.count(",") == parts), None)
+
+
+def _by_speed(points: Sequence[StepPoint]) -> list[StepPoint]:
+    from kernels.measure.timing import spread
+
+    return sorted((point for point in points if point.samples), key=lambda point: spread(point.samples).median)
 
 
 def arithmetic_limit(found: Results) -> float | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-__all__ = ["library", "to_device", "to_host"]
+__all__ = ["device", "library", "to_device", "to_host"]
 
 
 def library(x: NDArray) -> ModuleType:
@@ -26,3 +26,10 @@ def to_device(x: NDArray) -> Any:
 def to_host(x: Any) -> NDArray:
     """x in the host's memory; x itself where it is there already."""
     return x.get() if hasattr(x, "get") else x
+
+
+def device() -> int:
+    """The number of CuPy's current GPU."""
+    import cupy
+
+    return int(cupy.cuda.Device().id)

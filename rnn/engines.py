@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from typing import Protocol
 
 from numpy.typing import NDArray
@@ -90,8 +89,6 @@ def _why_not(name: str, kernel: Kernel, settings: Settings) -> str | None:
     if _on_gpu(kernel):
         if name not in _CUDA:
             return f"{kernel.name} has no {name} engine; {', '.join(_FUSED)} has"
-        if importlib.util.find_spec(_CUDA[name][0]) is None:
-            return f"the {name} engine is not part of this installation"
         reason: str | None = _class(name, kernel).why_not(settings)  # type: ignore[attr-defined]
         return reason
     if name == "stepwise":

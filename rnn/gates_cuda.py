@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnn.arrays import library
+from rnn.arrays import device, library
 from rnn.cells import CELLS, LSTM, Matmul
 from rnn.network import Network
 from rnn.optimizers import SGD
 
 __all__ = ["SOURCE", "FusedLSTM", "FusedNetwork", "FusedSGD"]
 
-SOURCE = Path(__file__).with_name("gates.cu")
+SOURCE = Path(__file__).parent / "cuda" / "gates.cu"
 _THREADS, _SIDE = 256, 32  # as in the source
 
 
@@ -66,7 +66,7 @@ class FusedNetwork(Network):
         here = library(logits)
         gradient, loss = here.empty(logits.shape, np.float32), here.empty((), np.float64)
         sizes = map(np.int32, logits.shape)
-        _function("softmax_cross_entropy", _device())((1,), (_THREADS,), (logits, labels, gradient, loss, *sizes))
+        _function("softmax_cross_entropy", device())((1,), (_THREADS,), (logits, labels, gradient, loss, *sizes))
         return loss, gradient
 
     def _sum_rows(self, x: NDArray) -> NDArray:
@@ -85,19 +85,13 @@ def _column_sums(x: NDArray) -> NDArray:
     rows, columns = x.shape
     sums = library(x).empty(columns, np.float32)
     arguments = (x, sums, np.int32(rows), np.int32(columns))
-    _function("column_sums", _device())((-(-columns // _SIDE),), (_SIDE, _SIDE), arguments)
+    _function("column_sums", device())((-(-columns // _SIDE),), (_SIDE, _SIDE), arguments)
     return sums
 
 
 def _each(name: str, count: int, *arguments: Any) -> None:
     """Launch a kernel with a thread for each of `count` numbers."""
-    _function(name, _device())((-(-count // _THREADS),), (_THREADS,), arguments)
-
-
-def _device() -> int:
-    import cupy
-
-    return int(cupy.cuda.Device().id)
+    _function(name, device())((-(-count // _THREADS),), (_THREADS,), arguments)
 
 
 @functools.cache

@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
         "--engine",
         choices=("auto", "stepwise", "fused", "graph", "persistent"),
         help="stepwise: one operation after another; fused (CPU): the whole step at once; graph (GPU): the stepwise "
-        "engine's launches as one; persistent (GPU): kernels that stay, with the weights on the chip "
+        "engine's launches as one; persistent (GPU): a whole step in one launch, the weights on the chip "
         "(default: auto, the fastest that can run here, and says which)",
     )
     add_run_options(p)

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -16,6 +17,7 @@ from matplotlib.text import Text
 import kernels
 from experiments import (
     _browser,
+    _contestants,
     _scaling_table,
     _screenshots,
     gallery,
@@ -25,6 +27,7 @@ from experiments import (
     thread_scaling,
     training_race,
 )
+from experiments._contestants import CHECKED_STEPS, RATE, Contestant, Expected, Runner
 from kernels import cli
 from kernels.ladder import KernelSpec
 from kernels.measure import results
@@ -32,6 +35,7 @@ from kernels.measure.bandwidth import Level
 from kernels.measure.ceilings import Ceilings
 from plots.style import THEMES
 from rnn import reference_network
+from rnn.settings import Settings
 
 TWO_SIZES = ["--sizes", "8", "33", "--min-time", "0.001"]
 
@@ -212,19 +216,20 @@ def test_race_refuses_a_contestant_with_another_loss(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("kernels.measure.ceilings.measure", lambda threads: Ceilings(threads, 1e18, 1e9))
-    contestants = {"right": _two, "wrong": _a_little_more}
-    monkeypatch.setattr(training_race, "_contestants", lambda options: (contestants, {}))
+    entries = {"right": Contestant(_two), "wrong": Contestant(_a_little_more), "bent": Contestant(_another_gradient)}
+    _race_of(monkeypatch, entries)
     code, _ = _fails(training_race.main, "--rounds", "1")
     shown = capsys.readouterr()
     assert code == cli.CHECK_FAILED
-    assert "wrong: loss 2.001000 at step 1, the others have 2.000000" in shown.err
+    assert "wrong: loss 2.001000 at step 1, float64 has 2.000000" in shown.err
+    assert "bent: gradient of w is 1.0e-02 of its norm away from float64's" in shown.err
     assert "right" in shown.out
 
 
 def test_race_refuses_a_step_faster_than_the_arithmetic(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(training_race, "_contestants", lambda options: ({"magic": _two}, {}))
+    _race_of(monkeypatch, {"magic": Contestant(_two)})
     assert _fails(training_race.main, "--rounds", "1")[0] == cli.CHECK_FAILED
     assert "magic is above the machine's peak" in capsys.readouterr().err
 
@@ -242,12 +247,74 @@ def test_race_says_who_is_faster() -> None:
     assert training_race.sentences(points[:1]) == []
 
 
-def _two() -> training_race.Step:
-    return lambda: 2.0
+def test_race_expects_what_float64_says_and_more_of_float32_than_of_tf32() -> None:
+    settings = Settings(batch_size=6, hidden=5, learning_rate=RATE)
+    expected = Expected.of(settings)
+    runner = _contestants._engine("stepwise", "cpu-blas", settings)
+    gradients = {name: np.array(gradient) for name, gradient in runner.gradients().items()}
+    losses = [float(runner.step()) for _ in range(CHECKED_STEPS)]
+    assert expected.disagreement(losses, gradients, "float32") is None
+    for away, formats in ((3e-3, ("tf32", "bf16")), (4e-2, ("bf16",)), (0.2, ())):
+        bent = gradients | {"cell_bias": gradients["cell_bias"] * (1 + away)}
+        far = [loss * (1 - away) for loss in losses]
+        for name in ("float32", "tf32", "bf16"):
+            assert (expected.disagreement(losses, bent, name) is None) == (name in formats)
+            assert (expected.disagreement(far, gradients, name) is None) == (name in formats)
+    assert expected.disagreement([*losses[:4], float("nan")], gradients, "bf16") is not None
+    broken = gradients | {"output_bias": np.full(10, np.nan)}
+    assert expected.disagreement(losses, broken, "bf16") is not None
 
 
-def _a_little_more() -> training_race.Step:
-    return lambda: 2.001
+def test_pytorch_has_the_same_gradients_and_losses() -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
+    settings = Settings(batch_size=6, hidden=5, learning_rate=RATE)
+    runner = _contestants._torch(settings, 1)
+    gradients = runner.gradients()
+    losses = [float(runner.step()) for _ in range(CHECKED_STEPS)]
+    assert Expected.of(settings).disagreement(losses, gradients, "float32") is None
+
+
+def test_race_compares_the_engines_of_a_gpu_and_their_floor() -> None:
+    def step(contestant: str, seconds: float) -> results.StepPoint:
+        return results.StepPoint(contestant, 128, 128, 2, "ok", samples=[seconds] * 7)
+
+    points = [step("persistent, k", 1e-4), step("PyTorch, cuDNN, CUDA graph", 3e-4), step("graph, k", 5e-4)]
+    points += [step("PyTorch, cuDNN, CUDA graph, TF32", 2e-4), step("stepwise, k", 2e-3)]
+    points += [step("persistent, k, data on the host", 9e-5), step("stepwise, k, CuPy's gates", 1e-3)]
+    assert training_race.sentences(points)[-2:] == [
+        "persistent, k is 3.00 ± 0.00 times as fast as PyTorch, cuDNN, CUDA graph",
+        "graph, k is 4.00 ± 0.00 times as fast as stepwise, k",
+    ]
+    flops = training_race._flops(128, 128)
+    chip = Ceilings(1, flops / 20e-6, 1e12, grid_barrier=2.5e-6)
+    assert training_race.floor(points, chip) == [
+        "persistent, k takes 100.0 µs, 4.00 times its floor of 25.0 µs: 20.0 µs of arithmetic at the measured peak, "
+        "and 2 barriers of all blocks of 2.50 µs"
+    ]
+    assert training_race.floor(points[1:], chip) == []
+    assert training_race.floor(points, None) == []
+
+
+def _race_of(monkeypatch: pytest.MonkeyPatch, entries: dict[str, Contestant]) -> None:
+    monkeypatch.setattr(training_race, "contestants", lambda *_: (entries, {}))
+    expected = Expected([2.0] * 5, {"w": np.array([3.0, 4.0])})
+    monkeypatch.setattr(training_race, "Expected", SimpleNamespace(of=lambda settings: expected))
+
+
+def _runner(loss: float, bent: float = 0.0) -> Runner:
+    return Runner(lambda: loss, lambda: {"w": np.array([3.0 + bent, 4.0])})
+
+
+def _two() -> Runner:
+    return _runner(2.0)
+
+
+def _a_little_more() -> Runner:
+    return _runner(2.001)
+
+
+def _another_gradient() -> Runner:
+    return _runner(2.0, 0.05)
 
 
 def test_race_contestants_agree_on_losses(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import kernels
-from experiments import _gpu_training
+from experiments import _contestants
 from kernels import cli
 from kernels.cuda import offline
 from rnn import checkpoint, engines, gates_cuda, train
@@ -19,6 +19,7 @@ from rnn.data import Split
 from rnn.graph_cuda import GraphCUDA
 from rnn.network import Network
 from rnn.optimizers import OPTIMIZERS
+from rnn.persistent_cuda import PersistentCUDA
 from rnn.settings import Settings
 from rnn.stepwise import Stepwise
 from rnn.stepwise_cuda import StepwiseCUDA
@@ -147,13 +148,18 @@ def _cuda_kernel() -> kernels.Kernel:
     return kernels.Kernel(next(spec for spec in kernels.LADDER if spec.family == "cuda"), _matmul)
 
 
+def _without_persistent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """tests/test_persistent.py has the engine whose launches these stand-ins do not know."""
+    monkeypatch.setattr(PersistentCUDA, "why_not", staticmethod(lambda settings: "the chip is a stand-in"))
+
+
 def test_auto_takes_the_fastest_engine_there_is_and_says_why_not_a_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel, settings = _cuda_kernel(), Settings(hidden=4, batch_size=2)
-    monkeypatch.setitem(engines._CUDA, "persistent", ("rnn.no_such_module", "None"))
+    _without_persistent(monkeypatch)
     assert engines.choose("auto", kernel, settings) == "graph"
-    assert engines.passed_over("graph", kernel, settings) == ["the persistent engine is not part of this installation"]
+    assert engines.passed_over("graph", kernel, settings) == ["the chip is a stand-in"]
     assert engines.choose("stepwise", kernel, settings) == "stepwise"
-    with pytest.raises(engines.UnsupportedEngine, match="not part of this installation"):
+    with pytest.raises(engines.UnsupportedEngine, match="the chip is a stand-in"):
         engines.choose("persistent", kernel, settings)
     monkeypatch.setattr(GraphCUDA, "why_not", staticmethod(lambda settings: "the chip is too old"))
     assert engines.choose("auto", kernel, settings) == "stepwise"
@@ -177,16 +183,20 @@ def test_the_race_switches_each_optimisation_off_and_all_lose_the_same(monkeypat
     emulated_gates.install(monkeypatch)
     kernel, settings = _cuda_kernel(), Settings(hidden=4, batch_size=8)
     monkeypatch.setattr(cli, "get_kernel", lambda name: kernel)
-    monkeypatch.setitem(engines._CUDA, "persistent", ("rnn.no_such_module", "None"))
-    entries = _gpu_training.contestants(kernel, settings, lambda: _batches()[0])
+    _without_persistent(monkeypatch)
+    monkeypatch.setattr(_contestants, "_start", lambda settings: ({}, *_batches()[0]))
+    entries = _contestants._engines(kernel, settings)
+    assert all(entry.on_gpu for entry in entries.values())
     assert [name.replace(f", {kernel.name}", "") for name in entries] == [
         "graph", "graph, data on the host", "graph, CuPy's gates", "stepwise", "stepwise, CuPy's gates",
     ]  # fmt: skip
     # the stand-in cannot capture CuPy's functions, which allocate
-    able = [start() for name, start in entries.items() if name != f"graph, {kernel.name}, CuPy's gates"]
-    losses = [[float(step()) for _ in range(2)] for step in able]
-    for found in losses:
+    able = [entry.start() for name, entry in entries.items() if name != f"graph, {kernel.name}, CuPy's gates"]
+    gradients = [to_host(runner.gradients()["cell_weight"]).copy() for runner in able]
+    losses = [[float(runner.step()) for _ in range(2)] for runner in able]
+    for found, gradient in zip(losses, gradients, strict=True):
         assert found == pytest.approx(losses[0], rel=1e-6)
+        np.testing.assert_allclose(gradient, gradients[0], rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("there", ["cpu", "gpu"])
@@ -195,6 +205,7 @@ def test_a_run_moves_between_cpu_and_gpu(
 ) -> None:
     fake_cupy.install(monkeypatch)
     emulated_gates.install(monkeypatch)
+    _without_persistent(monkeypatch)
     kernel = {"gpu": _cuda_kernel(), "cpu": kernels.get("numba")}
     monkeypatch.setattr(cli, "get_kernel", lambda name: kernel[name])
     here = "gpu" if there == "cpu" else "cpu"

@@ -45,12 +45,16 @@ def for_program(program: Program, tile: Tile | None = None) -> Callable[[Any, An
 
 
 class GPU(NamedTuple):
-    """What a launch must know of the chip. shared_bytes: the most that a block may have."""
+    """What a launch must know of the chip.
+
+    shared_bytes: the most that a block may have. cooperative: whether a launch can ask that all blocks be resident.
+    """
 
     name: str
     architecture: int
     multiprocessors: int
     shared_bytes: int
+    cooperative: bool = True
 
 
 @functools.cache
@@ -62,7 +66,8 @@ def gpu(device: int) -> GPU:
     name = cupy.cuda.runtime.getDeviceProperties(device)["name"].decode()
     attributes = chip.attributes
     shared = attributes.get("MaxSharedMemoryPerBlockOptin") or attributes["MaxSharedMemoryPerBlock"]
-    return GPU(name, int(chip.compute_capability), attributes["MultiProcessorCount"], shared)
+    cooperative = bool(attributes.get("CooperativeLaunch"))
+    return GPU(name, int(chip.compute_capability), attributes["MultiProcessorCount"], shared, cooperative)
 
 
 class Layout(NamedTuple):

@@ -28,11 +28,15 @@ _CHAINS = _ROWS * _VECTORS
 
 
 class Ceilings(msgspec.Struct, frozen=True):
-    """Measured limits at a number of threads: peak in FLOP/s (float32), bandwidth in bytes/s (main memory)."""
+    """Measured limits at a number of threads: peak in FLOP/s (float32), bandwidth in bytes/s (main memory).
+
+    grid_barrier: of a GPU, seconds that all blocks of a grid take to wait for one another; None where not measured.
+    """
 
     threads: int
     peak_flops: float
     memory_bandwidth: float
+    grid_barrier: float | None = None
 
 
 def measure(threads: int) -> Ceilings:

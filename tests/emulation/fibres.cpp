@@ -120,7 +120,8 @@ bool let_one_arrive(Block& block, Order order, std::mt19937& random) {
 }
 
 // Until every thread of the block waits for another block's, or has returned. Whether any got on.
-bool run_until_stuck(Block& block, Order order, std::mt19937& random) {
+// interruptible: other blocks may come in between, after any warp.
+bool run_until_stuck(Block& block, bool interruptible, Order order, std::mt19937& random) {
     bool moved_at_all = false, moved;
     std::vector<unsigned> lanes;
     block_index = block.index;
@@ -142,6 +143,7 @@ bool run_until_stuck(Block& block, Order order, std::mt19937& random) {
                 }
                 moved |= warp_moved;
             }
+            if (interruptible && moved && random() % 4 == 0) return true;
         }
         moved |= release_barrier(block, order, random);
         if (!moved && block.returned < block.fibres.size()) moved = let_one_arrive(block, order, random);
@@ -196,7 +198,7 @@ void run_blocks(std::vector<Block>& blocks, const std::function<void()>& what, O
         std::size_t done = 0;
         for (Block& block : blocks) {
             if (blocks.size() > 1) restore_shared(block.image);
-            moved |= run_until_stuck(block, order, random);
+            moved |= run_until_stuck(block, blocks.size() > 1 && order == Order::shuffled, order, random);
             if (block.returned == block.fibres.size()) finish_copies(block);
             running = nullptr;
             check_shared(block.index);

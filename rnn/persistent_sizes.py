@@ -1,0 +1,148 @@
+"""The sizes of the persistent kernel, chosen from what a GPU has and what a batch needs. No backend is imported.
+
+Why a batch split. A training step of the published network (batch N = 128, hidden H = 128, T = 28 steps) makes
+T·N·(28 + H)·4H = 286 million multiply-adds forward, T·N·H·4H = 235 million back through time and 286 million for the
+weight gradients, 807 million in all. A chip of 132 multiprocessors (SMs) with 128 lanes each at 1.98 GHz makes 33.5 T
+of them a second: its floor is 24 µs. No time step can begin before the last is done, so what counts is the way from one
+h to the next, 28 times there and 28 times back.
+
+    hidden split: P blocks share the units of a group of images. Each holds 1/P of the recurrent weights (H·4H·4 bytes
+        = 256 KiB), which fits anywhere, but in each time step all P meet, through L2: a write, a fence, an atomic add
+        and a spinning read, about 1 µs together. (A rough estimate, four trips to L2 of 0.2 to 0.3 µs each; neither
+        was measured here.) 56 meetings are some 56 µs of waiting, whatever the arithmetic.
+    batch split: images meet only in the weight gradients. A block that owns its images needs nobody for 56 time
+        steps; its barrier is __syncthreads, tens of clocks. But it needs all weights: 160·512·4 bytes = 320 KiB
+        forward (28 inputs padded to 32), 256 KiB back. An H200's SM has 227 KiB of shared memory for a block and 256
+        KiB of registers, half of which the arithmetic wants. With one image to an SM a time step is 82 K
+        multiply-adds, 640 clocks; its weights in shared memory, 192 KiB, are read at 128 bytes a clock in 1536
+        clocks, 0.8 µs. So 56 time steps are some 40 µs. (An estimate; not measured.)
+
+The batch split is chosen: its bound is the SM's own shared memory rather than the latency between SMs, and the two grid
+barriers of a training step cost about 2 µs by the same estimate. It also works on smaller chips: with more images to a
+block each weight that is read is multiplied more often (`rows` at a time), and what does not fit on the chip is read
+from L2 again in each time step.
+
+The weight gradients are then one product over 28·N rows, (29 + H) x 4H numbers. A warp takes a 32 x 32 tile of it and a
+slice of the rows, so many slices that every warp has a task. Their sums are added in the order of the slices: no atomic
+operations on numbers, so the same seed gives the same bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["MOST_HIDDEN", "Sizes", "choose", "why_not"]
+
+STEPS, INPUTS, CLASSES = 28, 28, 10
+MOST_HIDDEN = 128  # four threads a unit, 512 in all: beyond, a thread has too few registers
+REGISTERS = 65_536  # of an SM, in all architectures from Pascal to Hopper
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the kernel is compiled and launched with.
+
+    rows: images that a block works on at a time. quads_in_registers, quads_in_shared: how many times 16 weights a
+    thread keeps there. blocks: of the grid, one to an SM. slices, output_slices: into which the rows of the cell's and
+    of the output layer's weight gradients are cut.
+    """
+
+    hidden: int
+    rows: int
+    quads_in_registers: int
+    quads_in_shared: int
+    blocks: int
+    slices: int
+    output_slices: int
+
+    @property
+    def units(self) -> int:
+        """The hidden state as the threads see it."""
+        return _units(self.hidden)
+
+    @property
+    def threads(self) -> int:
+        """Of a block."""
+        return 4 * self.units
+
+    @property
+    def quads(self) -> int:
+        """Of the forward pass."""
+        return _round_up(INPUTS, 16) // 16 + self.units // 16
+
+    @property
+    def shared_bytes(self) -> int:
+        """Of a block, all dynamic: weights, two buffers of operands, scores."""
+        return self.quads_in_shared * 64 * self.threads + _operand_bytes(self.units, self.rows)
+
+    @property
+    def xh_columns(self) -> int:
+        """Of [x_t, h_{t-1}, 1], padded to whole tiles."""
+        return _round_up(INPUTS + self.hidden + 1, 32)
+
+    @property
+    def tasks(self) -> int:
+        """Of warps, in the weight gradients: each leaves a tile of 32 x 32 sums."""
+        down, across = self.xh_columns // 32, self.units // 8
+        return down * across * self.slices + down * self.output_slices
+
+    def stamps(self, batch: int) -> int:
+        """How many marks a block makes at most in a launch that is to be a picture (rnn/cuda/timeline.cuh)."""
+        passes = -(-batch // (self.rows * self.blocks))
+        return 5 + passes * (6 * STEPS + 1)
+
+    def options(self, folder: str, timeline: bool = False) -> tuple[str, ...]:
+        """For the compiler; folder: of the headers."""
+        names = ("hidden", "rows", "quads_in_registers", "quads_in_shared")
+        sizes = (f"-D{name.upper()}={getattr(self, name)}" for name in names)
+        return ("-std=c++17", f"-I{folder}", *sizes, f"-DTIMELINE={int(timeline)}")
+
+
+def choose(hidden: int, batch: int, multiprocessors: int, shared_bytes: int) -> Sizes:
+    """For so many SMs, each with so many bytes of shared memory for a block. Raises ValueError with `why_not`.
+
+    As few images to a block as let one pass serve the batch, at most 4: more would take the registers of the weights.
+    """
+    if reason := why_not(hidden, shared_bytes):
+        raise ValueError(reason)
+    rows = next((rows for rows in (1, 2) if rows * multiprocessors >= batch), 4)
+    sizes = Sizes(hidden, rows, 0, 0, multiprocessors, 1, 1)
+    in_registers = min(_registers_for_weights(sizes.threads, rows) // 16, sizes.quads)
+    room = (shared_bytes - _operand_bytes(sizes.units, rows)) // (64 * sizes.threads)
+    in_shared = min(room, sizes.quads - in_registers)
+    down, across = sizes.xh_columns // 32, sizes.units // 8
+    warps = multiprocessors * sizes.threads // 32
+    # for one slice of the output's rows there are 28 of the cell's; none is shorter than 32 rows
+    enough = STEPS * (warps // down - 1) // (STEPS * across + 1)
+    slices = min(max(1, enough), max(1, STEPS * batch // 32))
+    return Sizes(hidden, rows, in_registers, in_shared, multiprocessors, slices, -(-slices // STEPS))
+
+
+def why_not(hidden: int, shared_bytes: int) -> str | None:
+    """Why a block cannot hold so many hidden units, or None."""
+    if hidden > MOST_HIDDEN:
+        return f"the persistent engine holds at most {MOST_HIDDEN} hidden units, not {hidden}"
+    needed = _operand_bytes(_units(hidden), 4)
+    if shared_bytes < needed:
+        return f"the persistent engine needs {needed} bytes of shared memory a block, this GPU has {shared_bytes}"
+    return None
+
+
+def _units(hidden: int) -> int:
+    """Padded to 16, 32, 64 or 128: whole fours for each of four lanes, and few cases to prove."""
+    return max(16, 1 << (hidden - 1).bit_length())
+
+
+def _registers_for_weights(threads: int, rows: int) -> int:
+    """What a thread's registers leave for weights: the rest, as compiled for sm_61 to sm_90, is below these figures."""
+    # a warp lives in one of the SM's four partitions, and registers are handed out in eights to each of its threads
+    each = min(255, REGISTERS // 4 // 32 // -(-threads // 128) // 8 * 8)
+    return max(0, each - {1: 64, 2: 96, 4: 112}[rows])
+
+
+def _operand_bytes(units: int, rows: int) -> int:
+    return 4 * rows * (2 * max(4 * units, _round_up(INPUTS, 16) + units) + CLASSES)
+
+
+def _round_up(number: int, unit: int) -> int:
+    return -(-number // unit) * unit

@@ -1,0 +1,88 @@
+"""The persistent kernel's sizes, and its machine code for them: all blocks resident, registers within budget."""
+
+from __future__ import annotations
+
+import pytest
+
+from kernels.cuda import offline
+from kernels.cuda.architectures import ARCHITECTURES, GPUS
+from kernels.cuda.launch import GPU
+from kernels.cuda.occupancy import occupancy
+from rnn.persistent_cuda import SOURCE, why_not
+from rnn.persistent_sizes import MOST_HIDDEN, Sizes, choose
+from rnn.settings import Settings
+
+CHIPS = {card.name: (card.multiprocessors, ARCHITECTURES[card.architecture].shared_per_block) for card in GPUS}
+# a Turing chip is not among them
+COMPILED = {61: (19, 49_152), 75: (40, 65_536), 80: (108, 166_912), 90: (132, 232_448)}
+needs_compiler = pytest.mark.skipif(
+    offline.why_no_compiler() is not None, reason=offline.why_no_compiler() or "there is a compiler"
+)
+
+
+@pytest.mark.parametrize(
+    ("card", "rows", "in_registers", "in_shared"),
+    [("GeForce GTX 1070 Ti", 4, 1, 0), ("A100 SXM 80 GB", 2, 2, 4), ("H200 SXM", 1, 4, 6)],
+)
+def test_the_published_network(card: str, rows: int, in_registers: int, in_shared: int) -> None:
+    sizes = choose(128, 128, *CHIPS[card])
+    assert (sizes.rows, sizes.quads_in_registers, sizes.quads_in_shared) == (rows, in_registers, in_shared)
+    assert (sizes.blocks, sizes.threads) == (CHIPS[card][0], 512)
+
+
+def test_an_h200_holds_all_weights_on_the_chip() -> None:
+    sizes = choose(128, 128, *CHIPS["H200 SXM"])
+    assert sizes.quads_in_registers + sizes.quads_in_shared == sizes.quads == (32 + 128) // 16
+    # of 28 + 128 rows padded to 160, 512 columns, 4 bytes
+    assert (sizes.quads_in_registers + sizes.quads_in_shared) * 16 * sizes.threads * 4 == 160 * 512 * 4
+
+
+@pytest.mark.parametrize("card", CHIPS)
+@pytest.mark.parametrize("batch", [1, 2, 19, 100, 128, 133, 500, 4096])
+@pytest.mark.parametrize("hidden", [1, 15, 16, 17, 64, 65, 100, 128])
+def test_whatever_is_asked_fits_and_every_row_is_added_once(card: str, batch: int, hidden: int) -> None:
+    multiprocessors, shared = CHIPS[card]
+    sizes = choose(hidden, batch, multiprocessors, shared)
+    assert sizes.hidden <= sizes.units <= max(16, 2 * hidden)
+    assert sizes.shared_bytes <= shared
+    assert sizes.quads_in_registers + sizes.quads_in_shared <= sizes.quads
+    assert sizes.rows * sizes.blocks >= min(batch, 4 * sizes.blocks)
+    assert sizes.slices >= 1
+    assert sizes.output_slices >= 1
+    # no warp has two tasks, unless all rows are one slice
+    assert sizes.slices == 1 or sizes.tasks <= sizes.blocks * sizes.threads // 32
+
+
+def test_why_not() -> None:
+    able = GPU("chip", 90, 132, 232_448)
+    assert why_not(Settings(), able) is None
+    assert why_not(Settings(hidden=MOST_HIDDEN), able) is None
+    assert "at most 128 hidden units, not 129" in str(why_not(Settings(hidden=129), able))
+    assert "not for the elman cell" in str(why_not(Settings(cell="elman"), able))
+    assert "cooperative launch" in str(why_not(Settings(), able._replace(cooperative=False)))
+    assert "a block, this GPU has 1000" in str(why_not(Settings(), able._replace(shared_bytes=1000)))
+    with pytest.raises(ValueError, match="at most 128"):
+        choose(129, 1, 132, 232_448)
+
+
+@needs_compiler
+@pytest.mark.parametrize("rows", [1, 2, 4])
+@pytest.mark.parametrize(("hidden", "most_spilled"), [(128, 0), (64, 0), (32, 0), (16, 0), (100, 32)])
+@pytest.mark.parametrize("architecture", COMPILED)
+def test_machine_code_keeps_its_numbers_in_registers_and_its_blocks_resident(
+    architecture: int, hidden: int, most_spilled: int, rows: int
+) -> None:
+    """Of hidden sizes that need padding, up to eight of a thread's numbers may be set aside once a time step."""
+    multiprocessors, shared = COMPILED[architecture]
+    sizes = choose(hidden, rows * multiprocessors, multiprocessors, shared)
+    assert sizes.rows == rows
+    _check(architecture, sizes, most_spilled)
+
+
+def _check(architecture: int, sizes: Sizes, most_spilled: int) -> None:
+    compiled = offline.compile_source(SOURCE, f"sm_{architecture}", sizes.options(str(SOURCE.parent)))
+    resident = occupancy(compiled.registers, sizes.threads, compiled.static_shared + sizes.shared_bytes, architecture)
+    assert resident.blocks_per_sm * sizes.blocks >= sizes.blocks
+    assert compiled.spill_bytes <= most_spilled
+    assert compiled.registers <= {512: 128}.get(sizes.threads, 255)
+    assert not compiled.warnings
