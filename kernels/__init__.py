@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kernels.ladder import ALIASES, LADDER, KernelSpec
+from kernels.mpi import launcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -145,11 +146,9 @@ def get(name: str) -> Kernel:
 
 def _mpi(spec: KernelSpec) -> Kernel:
     """Under mpiexec only rank 0 gets it: the others do their share of its products, and end with it."""
-    try:
-        summa = importlib.import_module(spec.module)
-    except (ImportError, RuntimeError) as error:  # mpi4py is there, and no MPI library
-        why = str(error).splitlines()[0]
-        raise KernelUnavailable(f"{spec.name} cannot run here: {why}; {_INSTALL['mpi4py']}") from error
+    if reason := launcher.why_no_mpi():
+        raise KernelUnavailable(f"{spec.name} cannot run here: {reason}")
+    summa = importlib.import_module(spec.module)
     importlib.import_module("kernels.mpi.ranks").serve_unless_first(summa.multiply)
     return Kernel(spec, summa.product)
 
@@ -157,7 +156,7 @@ def _mpi(spec: KernelSpec) -> Kernel:
 _INSTALL = {
     "cupy": "pip install matmul-ladder[cuda12], or cuda13",
     "numba_cuda": "pip install matmul-ladder[cuda12], or cuda13",
-    "mpi4py": "pip install matmul-ladder[mpi]",
+    "mpi4py": launcher.INSTALL,
 }
 
 

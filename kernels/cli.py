@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import kernels
 from kernels.ladder import ALIASES
-from kernels.threads import cores, set_threads
+from kernels.threads import cores_each, set_threads
 
 if TYPE_CHECKING:
     from kernels.measure.results import Results
@@ -48,9 +48,12 @@ class CommandError(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with one-line errors and examples kept as they are written."""
+    """argparse with one-line errors and examples kept as they are written.
 
-    def __init__(self, prog: str, description: str, examples: str) -> None:
+    exits: what is wrong ends the command; otherwise it is raised as a CommandError.
+    """
+
+    def __init__(self, prog: str, description: str, examples: str, exits: bool = True) -> None:
         super().__init__(
             prog=prog,
             description=description,
@@ -58,9 +61,13 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        self._exits = exits
 
     def error(self, message: str) -> NoReturn:
-        self.exit(USAGE, f"error: {message} (see {self.prog} --help)\n")
+        line = f"{message} (see {self.prog} --help)"
+        if not self._exits:
+            raise CommandError(line)
+        self.exit(USAGE, f"error: {line}\n")
 
 
 @contextmanager
@@ -101,9 +108,9 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads",
         type=at_least(1),
-        default=cores(),
+        default=cores_each(),
         metavar="N",
-        help="CPU threads (default: all cores, here %(default)s)",
+        help="CPU threads of each process (default: all cores, shared by the processes of mpiexec: here %(default)s)",
     )
 
 

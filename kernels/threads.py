@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
-__all__ = ["cores", "set_threads"]
+from kernels.mpi.launcher import started
+
+__all__ = ["cores", "cores_each", "set_threads"]
 
 
 def cores() -> int:
@@ -13,6 +15,15 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def cores_each() -> int:
+    """This process's share of them, at least one, where an MPI launcher started several here."""
+    here = started().here
+    # a launcher that binds its processes to cores has shared them out already
+    if here > 1 and hasattr(os, "sched_getaffinity") and os.sched_getaffinity(0) != os.sched_getaffinity(os.getppid()):
+        return cores()
+    return max(1, cores() // here)
 
 
 def set_threads(threads: int) -> None:

@@ -25,20 +25,28 @@ class Batches:
     """Batches of the training images, drawn by number.
 
     size: images in a batch, at least 1. seed: of the shuffling. Data sets of 5,000 images or fewer are used whole.
+    share: which of a batch's images are wanted here; all by default.
     place: takes an array to where batches are wanted. On a GPU they are gathered from images that lie there, by orders
     that lie there too: once in an epoch 8 bytes an image cross the bus, and between two orders nothing does.
     """
 
-    def __init__(self, train: Split, size: int, seed: int, place: Callable[[NDArray], NDArray] = np.asarray) -> None:
+    def __init__(
+        self,
+        train: Split,
+        size: int,
+        seed: int,
+        place: Callable[[NDArray], NDArray] = np.asarray,
+        share: slice = slice(None),
+    ) -> None:
         skip = VALIDATION if len(train.labels) > VALIDATION else 0
         self._images, self._labels = place(train.images[skip:]), place(train.labels[skip:])
-        self._place = place
+        self._place, self._share = place, share
         self._size, self._seed = size, seed
         self._orders: dict[int, NDArray[np.int64]] = {}
 
     def __getitem__(self, number: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """Batch `number` (from 0): x (28,size,28) float32 in 0..1, labels (size,) uint8."""
-        chosen = self.indices(number)
+        """The share of batch `number` (from 0): x (28,N,28) float32 in 0..1, labels (N,) uint8."""
+        chosen = self.indices(number)[self._share]
         return as_steps(self._images[chosen]), self._labels[chosen]
 
     def indices(self, number: int) -> NDArray[np.int64]:

@@ -30,7 +30,7 @@ class GraphCUDA(StepwiseCUDA):
         # Adam's rate changes with every step, and a graph's numbers cannot
         if not isinstance(self._optimizer, SGD):
             loss, gradients = self.loss_and_gradients(x, labels)
-            self._optimizer.update(self.weights, gradients)
+            self.update(gradients)
             return loss
         return self._replay("train", self._step, x, labels)
 
@@ -45,7 +45,7 @@ class GraphCUDA(StepwiseCUDA):
 
     def _step(self, x: Any, labels: Any) -> Any:
         loss, gradients = super().loss_and_gradients(x, labels)
-        self._optimizer.update(self.weights, gradients)
+        self.update(gradients)
         return loss
 
     def _replay(self, name: str, call: Callable[[Any, Any], Any], x: Any, labels: Any) -> Any:

@@ -11,8 +11,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +24,10 @@ from rnn.batches import Batches, as_steps
 from rnn.data import DataError, load
 from rnn.settings import Settings
 from rnn.stepwise import Stepwise
+from rnn.team import Team
+
+if TYPE_CHECKING:
+    from rnn.data_parallel import DataParallel
 
 __all__ = ["Run"]
 
@@ -39,30 +44,35 @@ class Run:
     engine: engines.Engine
     compiles: bool
 
-    def __init__(self, options: argparse.Namespace, arguments: list[str]) -> None:
-        self.options, self.arguments = options, arguments
-        saved = self._saved_checkpoint()
-        self.settings = self._settings(saved)
-        self._choose_engine(saved)
-        try:
-            self.data = load(options.data)
-        except DataError as error:
-            raise cli.CommandError(str(error)) from error
-        self.batches = Batches(self.data.train, self.settings.batch_size, self.settings.seed, self.engine.place)
+    def __init__(self, options: argparse.Namespace, arguments: list[str], team: Team | None = None) -> None:
+        self.options, self.arguments, self.team = options, arguments, team or Team()
+        saved = self.team.from_first(self._saved_checkpoint)
+        with self.team.agreeing():
+            self.settings = self._settings(saved)
+            self._choose_engine(saved)
+            try:
+                self.data = load(options.data)
+            except DataError as error:
+                raise cli.CommandError(str(error)) from error
+        self.team.require_same(self._facts())
+        batch, seed = self.settings.batch_size, self.settings.seed
+        self.batches = Batches(self.data.train, batch, seed, self.engine.place, self.team.share(batch))
         self.step, self.first_step = 0, 1
         self.transcript: list[results.TranscriptLine] = []
         if saved:
             self._restore(saved)
+        self.parallel = self._join() if self.team.size > 1 else None
 
     def go(self) -> None:
         """Train, test, report."""
         self._announce()
         if self.compiles:
-            # held back: a compiler turns a Ctrl-C in its midst into an error of its own
-            with _interrupt_flag() as interrupted:
-                start_up = timing.first_call(lambda: self.engine.prepare(*self.batches[0]))
-            if interrupted:
-                raise cli.CommandError("interrupted before the first step", cli.INTERRUPTED)
+            with self.team.agreeing():
+                # held back: a compiler turns a Ctrl-C in its midst into an error of its own
+                with _interrupt_flag() as interrupted:
+                    start_up = timing.first_call(lambda: self.engine.prepare(*self.batches[0]))
+                if interrupted:
+                    raise cli.CommandError("interrupted before the first step", cli.INTERRUPTED)
             print(f"Start-up: {start_up:.1f} s to compile, or to load what an earlier run compiled", flush=True)
         begin = time.perf_counter()
         with np.errstate(over="ignore", invalid="ignore"):  # a diverging run says so itself
@@ -84,7 +94,33 @@ class Run:
             for reason in engines.passed_over(self.engine_name, kernel, self.settings):
                 print(f"note: {self.engine_name} engine, as {reason}")
         self.kernel, self.compiles = kernel.name, bool(kernel.spec.requires)
+        if kernel.spec.family == "cuda":
+            self.team.use_gpu()
         self.engine = engines.create(self.engine_name, kernel, self.settings)
+
+    def _facts(self) -> dict[str, object]:
+        """What the processes of a team must have alike. Not the folder of the data, nor the number of threads."""
+        alike = ("steps", "display_step", "checkpoint", "checkpoint_every", "results", "target_accuracy")
+        return {
+            **{f"--{name.replace('_', '-')}": getattr(self.options, name) for name in alike},
+            **{f"--{name.replace('_', '-')}": value for name, value in msgspec.structs.asdict(self.settings).items()},
+            "kernel": self.kernel,
+            "engine": self.engine_name,
+            "data": self.data.digest,
+            "source code": machine.source_digest(),
+            **machine.software(),
+        }
+
+    def _join(self) -> DataParallel:
+        """The engine as one of the team's."""
+        from rnn.data_parallel import DataParallel
+        from rnn.mpi_team import MPITeam
+
+        assert isinstance(self.engine, Stepwise), "the reference trains alone"
+        assert isinstance(self.team, MPITeam)
+        parallel = DataParallel(self.engine, self.team, self.settings.batch_size)
+        self.engine = parallel
+        return parallel
 
     def _saved_checkpoint(self) -> checkpoint.Checkpoint | None:
         if not self.options.resume:
@@ -133,7 +169,9 @@ class Run:
     def _announce(self) -> None:
         s, data = self.settings, self.data
         print(f"Machine: {machine.describe().sentence()}")
-        print(f"Kernel:  {self._what_trains()}, {self.options.threads} threads")
+        if self.parallel:
+            print(f"Processes: {self.team.sentence()}; gradients added up by {self.parallel.how}")
+        print(f"Kernel:  {self._what_trains()}, {self.options.threads} threads{' each' if self.parallel else ''}")
         trained = f"batches of {s.batch_size}, {s.optimizer} at {s.learning_rate:g}, seed {s.seed}"
         print(f"Network: {s.cell}, {s.hidden} units, {trained}")
         unverified = "" if data.verified else "; these are not the published MNIST files (unverified)"
@@ -151,17 +189,21 @@ class Run:
 
     def _train(self) -> None:
         every = self.options.checkpoint_every
+        self._if_lost(self.options.checkpoint if self.options.resume else None)
         if every and self.step == 0:
             self._save(self.options.checkpoint)
         with _interrupt_flag() as interrupted, progress.steps(self.step, self.options.steps) as advance:
             while self.step < self.options.steps:
                 x, labels = self.batches[self.step]
-                self.engine.train(x, labels)
+                if self.parallel:
+                    self.parallel.train(x, labels, stop=bool(interrupted))
+                else:
+                    self.engine.train(x, labels)
                 self.step += 1
                 if self.step == 1 or self.step % self.options.display_step == 0:
                     self._display(x, labels)
                 advance(self.step)
-                if interrupted:
+                if self.parallel.stopping if self.parallel else interrupted:
                     self._stop()
                 if every and self.step % every == 0:
                     self._save(self.options.checkpoint)
@@ -199,33 +241,55 @@ class Run:
             data=self.data.digest,
             transcript=self.transcript,
         )
-        try:
-            checkpoint.save(path, header, self.engine.arrays)
-        except OSError as error:
-            kept = f"; {path} still holds an earlier step" if path.exists() else ""
-            raise cli.CommandError(
-                f"cannot save step {self.step} to {path}: {error.strerror}{kept}", cli.CHECK_FAILED
-            ) from error
+        arrays = self.engine.arrays
+
+        def write() -> None:
+            try:
+                checkpoint.save(path, header, arrays)
+            except OSError as error:
+                kept = f"; {path} still holds an earlier step" if path.exists() else ""
+                raise cli.CommandError(
+                    f"cannot save step {self.step} to {path}: {error.strerror}{kept}", cli.CHECK_FAILED
+                ) from error
+
+        self.team.from_first(write)
+        self._if_lost(path)
+
+    def _if_lost(self, path: Path | None) -> None:
+        """Say, in case that a process is lost, what there is to go on from."""
+        kept = (
+            f"{path} holds step {self.step}; continue with: {self._resume_command(path)}"
+            if path
+            else ("no checkpoint was saved: name --checkpoint FILE --checkpoint-every N to keep what was trained")
+        )
+        self.team.if_lost(f"error: a process was lost, and the run ended with it; {kept}")
 
     def _stop(self) -> NoReturn:
         path = self.options.checkpoint or Path(f"checkpoint-{self.settings.cell}-step{self.step}.npz")
         self._save(path)
+        raise cli.CommandError(
+            f"interrupted after step {self.step}; continue with: {self._resume_command(path)}", cli.INTERRUPTED
+        )
+
+    def _resume_command(self, path: Path) -> str:
         arguments = [argument for argument in self.arguments if argument != "--resume"]
         if self.options.checkpoint is None:
             arguments += ["--checkpoint", str(path)]
-        command = " ".join(["python -m rnn.train", *map(shlex.quote, arguments), "--resume"])
-        raise cli.CommandError(f"interrupted after step {self.step}; continue with: {command}", cli.INTERRUPTED)
+        launcher = [] if self.team.size == 1 else ["mpiexec", "-n", str(self.team.size)]
+        return " ".join([*launcher, "python -m rnn.train", *map(shlex.quote, arguments), "--resume"])
 
     # -- after training
 
     def _test(self, training_seconds: float) -> None:
         test = self.data.test
-        parts = []
+        parts: dict[int, NDArray[np.int64]] = {}
+        size, rank = self.team.size, self.team.rank
         with progress.steps(0, len(test.labels), "test images") as advance:
-            for i in range(0, len(test.labels), 128):
-                parts.append(self.engine.predict(as_steps(test.images[i : i + 128])))
+            for i in range(128 * rank, len(test.labels), 128 * size):
+                parts[i] = self.engine.predict(as_steps(test.images[i : i + 128]))
                 advance(i)
-        predicted = np.concatenate(parts)
+        found = {i: part for theirs in self.team.gather(parts) for i, part in theirs.items()}
+        predicted = np.concatenate([found[i] for i in sorted(found)])
         right = predicted == test.labels
         correct, images = int(right.sum()), len(right)
         first_128 = float(right[:128].mean(dtype=np.float32))
@@ -235,7 +299,9 @@ class Run:
         done = self.options.steps - self.first_step + 1
         if done:
             print(f"{done:,} steps in {training_seconds:.1f} s, {done / training_seconds:.1f} steps/s")
-        times = report.process_times()
+        real, *busy = report.process_times()
+        user, system = (sum(seconds) for seconds in zip(*self.team.gather(busy), strict=True))
+        times = real, user, system
         print(report.time_lines(*times))
         if self.options.results:
             point = results.TrainingPoint(
@@ -250,6 +316,7 @@ class Run:
                 learning_rate=self.settings.learning_rate,
                 seed=self.settings.seed,
                 threads=self.options.threads,
+                processes=self.team.size,
                 verified_data=self.data.verified,
                 transcript=self.transcript,
                 accuracy_first_128=first_128,
@@ -261,7 +328,8 @@ class Run:
                 user=times[1],
                 sys=times[2],
             )
-            cli.write_results(self.options.results, results.new(self.module, self.arguments, [point], ceilings=None))
+            found_results = results.new(self.module, self.arguments, [point], ceilings=None)
+            self.team.from_first(lambda: cli.write_results(self.options.results, found_results))
         target = self.options.target_accuracy
         if target is not None and correct / images < target:
             raise cli.CommandError(

@@ -45,8 +45,12 @@ class Stepwise:
     def train(self, x: NDArray, labels: NDArray) -> float:
         """One step on a batch x (28,N,28), labels (N,); returns the loss before the update."""
         loss, gradients = self.loss_and_gradients(x, labels)
-        self._optimizer.update(self.weights, gradients)
+        self.update(gradients)
         return loss
+
+    def update(self, gradients: Mapping[str, NDArray]) -> None:
+        """Let the optimizer change the weights by these gradients."""
+        self._optimizer.update(self.weights, gradients)
 
     def loss_and_gradients(self, x: NDArray, labels: NDArray) -> tuple[float, Weights]:
         """Mean loss of a batch and its gradient by every weight, valid until the next call."""

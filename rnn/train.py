@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kernels import cli
 from rnn.settings import Settings
+from rnn.team import Team, join
 
 EXAMPLES = """\
   python -m rnn.train                                      the published run: 10,000 steps
@@ -17,12 +18,14 @@ EXAMPLES = """\
   python -m rnn.train --kernel cpu-python --steps 1 --batch-size 8 --hidden 16
   python -m rnn.train --checkpoint run.npz --checkpoint-every 500
   python -m rnn.train --checkpoint run.npz --resume        go on after an interruption
+  mpiexec -n 4 python -m rnn.train                         four processes share each batch
 exit codes: 0 done, 1 a check failed, 2 wrong usage, 3 the kernel cannot run here, 130 interrupted"""
 
 
 def parser() -> argparse.ArgumentParser:
     """The command's options; the defaults of what defines a run are those of `Settings`."""
-    p = cli.Parser("python -m rnn.train", "Train a recurrent network on MNIST through any matmul kernel.", EXAMPLES)
+    about = "Train a recurrent network on MNIST through any matmul kernel."
+    p = cli.Parser("python -m rnn.train", about, EXAMPLES, exits=False)
     p.add_argument("--kernel", metavar="NAME", help=f"{cli.kernel_help()} (default: auto)")
     p.add_argument(
         "--engine",
@@ -100,18 +103,26 @@ def add_run_options(p: argparse.ArgumentParser) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; leaves through SystemExit where the exit code is not 0."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    options = parser().parse_args(arguments)
     with cli.errors_as_lines():
-        _check(options)
-        cli.use_threads(options.threads)
-        from rnn.run import Run  # after use_threads: Numba sizes its thread pool when it is imported
+        # the processes that mpiexec started share the products of mpi-summa, or else the batch
+        team = Team() if "mpi-summa" in arguments else join()
+        with team.as_one():
+            with team.agreeing():
+                options = parser().parse_args(arguments)
+                _check(options)
+                cli.use_threads(options.threads)
+            team.from_first(lambda: _check_files(options))
+            from rnn.run import Run  # after use_threads: Numba sizes its thread pool when it is imported
 
-        Run(options, arguments).go()
+            Run(options, arguments, team).go()
 
 
 def _check(options: argparse.Namespace) -> None:
     if options.checkpoint is None and (options.resume or options.checkpoint_every):
         raise cli.CommandError("--resume and --checkpoint-every need --checkpoint FILE")
+
+
+def _check_files(options: argparse.Namespace) -> None:
     if options.checkpoint and options.checkpoint.exists() and not options.resume:
         raise cli.CommandError(f"{options.checkpoint} exists; add --resume to continue that run, or name another file")
     cli.require_writable(options.results)

@@ -123,7 +123,8 @@ class TranscriptLine(msgspec.Struct, frozen=True):
 class TrainingPoint(msgspec.Struct, frozen=True, tag="training"):
     """One training run; real, user and sys are seconds of the whole process, as the shell's `time` reports them.
 
-    energy: joules of the whole machine meanwhile, by meter; empty where nothing told it.
+    energy: joules of the whole machine meanwhile, by meter; empty where nothing told it. processes: that shared each
+    batch, over MPI; real is the first one's, threads is of each, user and sys are of all.
     """
 
     kernel: str
@@ -148,6 +149,7 @@ class TrainingPoint(msgspec.Struct, frozen=True, tag="training"):
     user: float
     sys: float
     energy: dict[str, float] = {}
+    processes: int = 1
 
     @property
     def accuracy(self) -> float:

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 
 from mpi4py import MPI
 
+from kernels.cli import INTERRUPTED
+
 __all__ = ["COMM", "announce", "serve_unless_first", "together"]
 
 COMM = MPI.COMM_WORLD
@@ -48,6 +50,14 @@ def together() -> Iterator[None]:
     """What all ranks do at once: an exception on one ends all, as the others would wait for it for ever."""
     try:
         yield
+    except SystemExit:
+        raise
+    except KeyboardInterrupt:
+        if COMM.size == 1:
+            raise
+        if COMM.rank == 0:
+            print("interrupted", file=sys.stderr, flush=True)
+        COMM.Abort(INTERRUPTED)
     except BaseException:
         if COMM.size == 1:
             raise

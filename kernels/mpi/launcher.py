@@ -1,0 +1,56 @@
+"""What an MPI launcher says in the environment: how many processes it started. MPI is imported only when asked."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import re
+from typing import NamedTuple
+
+__all__ = ["INSTALL", "Started", "started", "why_no_mpi"]
+
+INSTALL = "pip install matmul-ladder[mpi]"
+
+# processes in all, this one's number, processes on this machine: Hydra (MPICH, Intel MPI), Open MPI, srun
+_NAMES = (
+    ("PMI_SIZE", "PMI_RANK", "MPI_LOCALNRANKS"),
+    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"),
+    ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_STEP_TASKS_PER_NODE"),
+)
+
+
+class Started(NamedTuple):
+    """processes: in all. rank: which of them this is. here: how many are on this machine."""
+
+    processes: int = 1
+    rank: int = 0
+    here: int = 1
+
+
+def started() -> Started:
+    """As the launcher says; one process where there was none."""
+    for names in _NAMES:
+        if names[0] in os.environ:
+            # Slurm writes 2(x3),1 for two tasks on each of three machines and one on a fourth
+            numbers = (re.match(r"\d+", os.environ.get(name, "")) for name in names)
+            processes, rank, here = (int(number[0]) if number else None for number in numbers)
+            return Started(processes or 1, rank or 0, here or 1)
+    return Started()
+
+
+def why_no_mpi() -> str | None:
+    """Why MPI cannot be used here, with what to do about it, or None; starts it."""
+    if importlib.util.find_spec("mpi4py") is None:
+        return f"the Python package mpi4py is not installed: {INSTALL}"
+    try:
+        mpi = importlib.import_module("mpi4py.MPI")
+    except (ImportError, RuntimeError) as error:  # mpi4py is there, and no MPI library
+        return f"{str(error).splitlines()[0]}; {INSTALL}"
+    if mpi.COMM_WORLD.size < started().processes:
+        library = re.split(r"[\n,\0]", mpi.Get_library_version())[0].strip()
+        return (
+            f"the launcher started {started().processes} processes, but each finds itself alone: mpi4py uses "
+            f"{library}, and the launcher is another MPI's; use the mpiexec that came with it"
+        )
+    return None
