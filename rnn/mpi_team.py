@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from mpi4py import MPI
 
 from kernels.cli import CommandError
+from kernels.mpi.launcher import library_name
 from kernels.mpi.ranks import COMM, together
 from rnn.patience import Patience
 from rnn.team import Team
@@ -24,23 +25,22 @@ _T = TypeVar("_T")
 
 
 class MPITeam(Team):
-    """All processes of MPI's world.
+    """All processes of MPI's world, or of another communicator.
 
-    comm: their communicator. host: this process's machine. patience: watches over the waiting of `waiting`.
+    comm: theirs. host: this process's machine. patience: watches over the waiting of `waiting`.
     """
 
-    def __init__(self) -> None:
-        self.comm, self.host = COMM, socket.gethostname()
-        self.size, self.rank = COMM.size, COMM.rank
-        self._hosts = COMM.allgather(self.host)
+    def __init__(self, comm: MPI.Intracomm = COMM) -> None:
+        self.comm, self.host = comm, socket.gethostname()
+        self.size, self.rank = comm.size, comm.rank
+        self._hosts = comm.allgather(self.host)
         self._witness = Witness() if self.first else None
         self.waiting = Patience(self.rank).waiting
 
     def sentence(self) -> str | None:
         on = Counter(self._hosts)
         where = ", ".join(f"{count} on {host}" for host, count in on.items())
-        library = MPI.Get_library_version().splitlines()[0].split(",")[0].split()
-        return f"{self.size} ({where}), over {library[0]} {library[-1]}"
+        return f"{self.size} ({where}), over {library_name(MPI.Get_library_version())}"
 
     def use_gpu(self) -> None:
         import cupy

@@ -9,7 +9,7 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 
 from kernels.mpi import cuda_aware
-from rnn.arrays import device
+from rnn.arrays import device, library
 from rnn.mpi_team import MPITeam
 
 __all__ = ["Sum", "choose"]
@@ -26,7 +26,7 @@ class Sum(Protocol):
 
 def choose(team: MPITeam, numbers: Any) -> Sum:
     """The best that the processes have for arrays like this one; all take the same."""
-    if isinstance(numbers, np.ndarray):
+    if library(numbers) is np:
         return MPISum(team)
     gpus = team.gather((team.host, device(), _has_nccl()))
     # NCCL wants a GPU for each process

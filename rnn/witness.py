@@ -2,17 +2,24 @@
 
 MPI's launcher kills every process of a job at once when it has lost one, the first included: none of them can say
 where the last checkpoint lies. This one is not the launcher's child and reads what the first process writes it; when
-that ends without a farewell, the last line read is printed.
+that ends without a farewell, the last line read is printed. And where the launcher waits for ever for a machine that is
+cut off, this ends the launcher.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
+
+import psutil
 
 __all__ = ["Witness"]
 
 _FAREWELL = ""
+_LAUNCHERS = ("mpiexec", "mpirun", "prterun", "orterun")
+_SECONDS = 3.0  # for the launcher to end by itself
 
 
 class Witness:
@@ -24,7 +31,8 @@ class Witness:
     def remember(self, line: str) -> None:
         """Say this, and nothing else, should the run be killed."""
         if self._process is None:
-            command = [sys.executable, "-m", "rnn.witness"]
+            launcher = next((p.pid for p in psutil.Process().parents() if p.name().startswith(_LAUNCHERS)), 0)
+            command = [sys.executable, "-m", "rnn.witness", str(launcher)]
             # in a session of its own no Ctrl-C reaches it
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True)
         _tell(self._process, line)
@@ -44,11 +52,21 @@ def _tell(process: subprocess.Popen[str], line: str) -> None:
 
 
 def main() -> None:
+    launcher = psutil.Process(int(sys.argv[1])) if int(sys.argv[1]) else None
     line = _FAREWELL
     for line in sys.stdin:  # noqa: B007 - the last one is what counts
         pass
-    if line.strip() != _FAREWELL:
-        print(line.strip(), file=sys.stderr, flush=True)
+    if line.strip() == _FAREWELL:
+        return
+    print(line.strip(), file=sys.stderr, flush=True)
+    if launcher:
+        # it waits for this process's output to end
+        for output in (sys.stdout, sys.stderr):
+            os.close(output.fileno())
+        time.sleep(_SECONDS)
+        if launcher.is_running():
+            launcher.kill()
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,10 @@ class ndarray(np.ndarray):  # noqa: N801 - CuPy's name
         out[...] = plain
         return out
 
+    def set(self, values: np.ndarray) -> None:
+        assert not isinstance(values, ndarray)
+        do(lambda: np.copyto(self.view(np.ndarray), values))
+
     def __getitem__(self, key: Any) -> Any:
         _refuse_host(key if isinstance(key, tuple) else (key,))
         return super().__getitem__(key)

@@ -4,47 +4,22 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import kernels
 from kernels.measure import results
+from tests import mpi_jobs
 from tests.mpi_products import SHAPES
 
-ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 30.0  # in which a job has to end, with one of its ranks gone
 
 
-def _mpiexec() -> str | None:
-    beside = Path(sys.executable).with_name("mpiexec")  # of the package mpich
-    return str(beside) if beside.exists() else shutil.which("mpiexec")
-
-
-def _why_not() -> str | None:
-    return kernels.unavailable("mpi-summa") or (None if _mpiexec() else "mpiexec is not installed")
-
-
-mpi = pytest.mark.skipif(_why_not() is not None, reason=str(_why_not()))
-
-
-def _run(processes: int, *arguments: str, seconds: float = 120.0, **environment: str) -> subprocess.CompletedProcess:
-    command = [str(_mpiexec()), "-n", str(processes), sys.executable, "-m", *arguments]
-    # more processes than cores: each may have one thread
-    alone = {"NUMBA_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    return subprocess.run(
-        command, cwd=ROOT, env=os.environ | alone | environment, capture_output=True, text=True, timeout=seconds
-    )
-
-
-@mpi
+@mpi_jobs.needed
 @pytest.mark.parametrize("processes", [1, 2, 3, 4, 6])
 def test_products_are_within_the_bound(processes: int) -> None:
-    done = _run(processes, "tests.mpi_products")
+    done = mpi_jobs.run(processes, "tests.mpi_products")
     assert done.returncode == 0, done.stderr
     errors = json.loads(done.stdout)  # of one rank: two lines would be no JSON
     assert len(errors) == len(SHAPES)
@@ -52,17 +27,17 @@ def test_products_are_within_the_bound(processes: int) -> None:
     assert max(errors) > 0
 
 
-@mpi
+@mpi_jobs.needed
 def test_another_kernel_multiplies_the_panels() -> None:
-    done = _run(2, "tests.mpi_products", SUMMA_LOCAL="cpu-blas")
+    done = mpi_jobs.run(2, "tests.mpi_products", SUMMA_LOCAL="cpu-blas")
     assert max(json.loads(done.stdout)) <= 1, done.stderr
 
 
-@mpi
+@mpi_jobs.needed
 def test_matmul_scaling_is_one_program(tmp_path: Path) -> None:
     file = tmp_path / "summa.json"
     arguments = ["--kernel", "mpi-summa", "--sizes", "33", "64", "--threads", "1", "--min-time", "0.01"]
-    done = _run(4, "experiments.matmul_scaling", *arguments, "--results", str(file))
+    done = mpi_jobs.run(4, "experiments.matmul_scaling", *arguments, "--results", str(file))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Machine:") == 1
     points = [point for point in results.read(file).points if isinstance(point, results.MatmulPoint)]
@@ -72,22 +47,22 @@ def test_matmul_scaling_is_one_program(tmp_path: Path) -> None:
     ]
 
 
-@mpi
+@mpi_jobs.needed
 def test_a_rank_that_is_killed_ends_all() -> None:
-    done = _run(3, "tests.mpi_products", "killed", seconds=SECONDS)
+    done = mpi_jobs.run(3, "tests.mpi_products", "killed", seconds=SECONDS)
     assert done.returncode != 0
     assert "[" not in done.stdout.splitlines()[:1]
 
 
-@mpi
+@mpi_jobs.needed
 def test_an_error_on_a_rank_ends_all_and_is_told() -> None:
-    done = _run(3, "tests.mpi_products", seconds=SECONDS, SUMMA_LOCAL="no-such-kernel")
+    done = mpi_jobs.run(3, "tests.mpi_products", seconds=SECONDS, SUMMA_LOCAL="no-such-kernel")
     assert done.returncode != 0
     assert "no kernel is called 'no-such-kernel'" in done.stderr
     assert "failed, so all 3 ranks end" in done.stderr
 
 
-@mpi
+@mpi_jobs.needed
 @pytest.mark.parametrize(
     ("processes", "m", "n", "grid"), [(1, 9, 9, (1, 1)), (6, 100, 100, (2, 3)), (4, 1, 90, (1, 4)), (4, 90, 1, (4, 1))]
 )

@@ -6,9 +6,10 @@ import importlib
 import importlib.util
 import os
 import re
+import warnings
 from typing import NamedTuple
 
-__all__ = ["INSTALL", "Started", "started", "why_no_mpi"]
+__all__ = ["INSTALL", "Started", "library_name", "started", "why_no_mpi"]
 
 INSTALL = "pip install matmul-ladder[mpi]"
 
@@ -44,13 +45,21 @@ def why_no_mpi() -> str | None:
     if importlib.util.find_spec("mpi4py") is None:
         return f"the Python package mpi4py is not installed: {INSTALL}"
     try:
-        mpi = importlib.import_module("mpi4py.MPI")
+        with warnings.catch_warnings():
+            # it has its suspicions of another MPI's launcher, which are told below
+            warnings.simplefilter("ignore", RuntimeWarning)
+            mpi = importlib.import_module("mpi4py.MPI")
     except (ImportError, RuntimeError) as error:  # mpi4py is there, and no MPI library
         return f"{str(error).splitlines()[0]}; {INSTALL}"
     if mpi.COMM_WORLD.size < started().processes:
-        library = re.split(r"[\n,\0]", mpi.Get_library_version())[0].strip()
         return (
             f"the launcher started {started().processes} processes, but each finds itself alone: mpi4py uses "
-            f"{library}, and the launcher is another MPI's; use the mpiexec that came with it"
+            f"{library_name(mpi.Get_library_version())}, and the launcher is another MPI's; use the mpiexec that came "
+            f"with it"
         )
     return None
+
+
+def library_name(version: str) -> str:
+    """MPICH 5.0.2 or Open MPI v5.0.8, from what MPI.Get_library_version says."""
+    return " ".join(re.split(r"[\n,]", version)[0].replace("Version:", "").split())

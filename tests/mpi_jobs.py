@@ -1,0 +1,45 @@
+"""Starting programs under mpiexec, for tests; every process has one thread, as there may be more of them than cores."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import kernels
+
+ROOT = Path(__file__).resolve().parents[1]
+_ALONE = {"NUMBA_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
+def mpiexec() -> str | None:
+    beside = Path(sys.executable).with_name("mpiexec")  # of the package mpich
+    return str(beside) if beside.exists() else shutil.which("mpiexec")
+
+
+def why_not() -> str | None:
+    return kernels.unavailable("mpi-summa") or (None if mpiexec() else "mpiexec is not installed")
+
+
+needed = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
+
+
+def command(processes: int, *arguments: str) -> list[str]:
+    return [str(mpiexec()), "-n", str(processes), sys.executable, "-m", *arguments]
+
+
+def environment(**more: str) -> dict[str, str]:
+    return os.environ | _ALONE | more
+
+
+def run(
+    processes: int, *arguments: str, folder: Path = ROOT, seconds: float = 120.0, **more: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(processes, *arguments), cwd=folder, env=environment(**more), capture_output=True, text=True,
+        timeout=seconds,
+    )  # fmt: skip
