@@ -83,6 +83,8 @@ class Run:
 
     def _choose_engine(self, saved: checkpoint.Checkpoint | None) -> None:
         kernel = cli.get_kernel(self.options.kernel or (saved.header.kernel if saved else "auto"))
+        if kernel.spec.family == "cuda":
+            self.team.use_gpu()
         # another kernel's engine may not exist for this one: a run may move between CPU and GPU
         before = saved.header.engine if saved and saved.header.kernel == kernel.name else "auto"
         asked = self.options.engine or before
@@ -94,8 +96,6 @@ class Run:
             for reason in engines.passed_over(self.engine_name, kernel, self.settings):
                 print(f"note: {self.engine_name} engine, as {reason}")
         self.kernel, self.compiles = kernel.name, bool(kernel.spec.requires)
-        if kernel.spec.family == "cuda":
-            self.team.use_gpu()
         self.engine = engines.create(self.engine_name, kernel, self.settings)
 
     def _facts(self) -> dict[str, object]:

@@ -105,7 +105,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     with cli.errors_as_lines():
         # the processes that mpiexec started share the products of mpi-summa, or else the batch
-        team = Team() if "mpi-summa" in arguments else join()
+        team = Team() if any(argument.endswith("mpi-summa") for argument in arguments) else join()
         with team.as_one():
             with team.agreeing():
                 options = parser().parse_args(arguments)

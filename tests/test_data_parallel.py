@@ -322,3 +322,12 @@ def test_what_launchers_say(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert launcher.started() == expected
+
+
+def test_processes_may_share_the_products_instead(tmp_path: Path, data: Path) -> None:
+    run = ["--data", str(data), "--steps", "2", "--batch-size", "5", "--checkpoint"]
+    done = _train(tmp_path, 3, *run, "shared.npz", "--kernel=mpi-summa")
+    assert "Kernel:  mpi-summa, stepwise engine" in done.stdout
+    assert [done.stdout.count(word) for word in ("Machine:", "Processes:")] == [1, 0]
+    _train(tmp_path, 1, *run, "alone.npz")
+    assert _distance(tmp_path / "shared.npz", tmp_path / "alone.npz") < 5e-6
