@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,14 +10,10 @@ from pathlib import Path
 import pytest
 
 import kernels
+from kernels.mpi.launcher import mpiexec
 
 ROOT = Path(__file__).resolve().parents[1]
 _ALONE = {"NUMBA_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-
-
-def mpiexec() -> str | None:
-    beside = Path(sys.executable).with_name("mpiexec")  # of the package mpich
-    return str(beside) if beside.exists() else shutil.which("mpiexec")
 
 
 def why_not() -> str | None:

@@ -22,6 +22,7 @@ from experiments import _numpy_lstm
 from kernels import cli
 from kernels.measure import results
 from kernels.mpi import launcher
+from kernels.mpi.launcher import mpiexec
 from rnn import checkpoint, team
 from rnn.network import initial_weights
 from rnn.optimizers import OPTIMIZERS
@@ -265,7 +266,7 @@ def test_another_version_of_the_program_is_found(tmp_path: Path, data: Path) -> 
 def _together(folder: Path, first: list[str], second: list[str], *options: str) -> subprocess.CompletedProcess[str]:
     """Two processes with different arguments; options: of mpiexec, for the second."""
     program = [sys.executable, "-m", "rnn.train", *NETWORK, "--steps", "3", "--batch-size", "4"]
-    command = [str(mpi_jobs.mpiexec()), "-n", "1", *program, *first, ":", "-n", "1", *options, *program, *second]
+    command = [str(mpiexec()), "-n", "1", *program, *first, ":", "-n", "1", *options, *program, *second]
     return subprocess.run(
         command, cwd=folder, env=mpi_jobs.environment(), capture_output=True, text=True, timeout=60, check=False
     )

@@ -10,6 +10,7 @@ import pytest
 
 import kernels
 from kernels.measure import results
+from kernels.mpi import blocks
 from tests import mpi_jobs
 from tests.mpi_products import SHAPES
 
@@ -62,16 +63,24 @@ def test_an_error_on_a_rank_ends_all_and_is_told() -> None:
     assert "failed, so all 3 ranks end" in done.stderr
 
 
-@mpi_jobs.needed
 @pytest.mark.parametrize(
-    ("processes", "m", "n", "grid"), [(1, 9, 9, (1, 1)), (6, 100, 100, (2, 3)), (4, 1, 90, (1, 4)), (4, 90, 1, (4, 1))]
+    ("processes", "m", "n", "grid"), [(1, 9, 9, (1, 1)), (6, 100, 100, (3, 2)), (4, 1, 90, (1, 4)), (4, 90, 1, (4, 1))]
 )
 def test_the_grid_receives_least(processes: int, m: int, n: int, grid: tuple[int, int]) -> None:
-    summa = importlib.import_module("kernels.mpi.summa")
-    rows, columns = summa.grid_of(processes, m, n)
-    received = m / rows + n / columns
-    assert received == m / grid[0] + n / grid[1]
+    assert blocks.grid_of(processes, m, n) == grid
+    received = m / grid[0] + n / grid[1]
     assert all(received <= m / r + n / (processes // r) for r in range(1, processes + 1) if processes % r == 0)
+
+
+@pytest.mark.parametrize(("k", "rows", "columns"), [(1, 3, 2), (7, 2, 3), (3000, 3, 4), (512, 1, 1)])
+def test_each_panel_lies_with_one_row_and_one_column(k: int, rows: int, columns: int) -> None:
+    ranges = list(blocks.panels(k, rows, columns))
+    assert [at for first, last in ranges for at in range(first, last)] == list(range(k))
+    for first, last in ranges:
+        assert 0 < last - first <= blocks.PANEL
+        for parts in (rows, columns):
+            i, begin = blocks.holder(k, parts, first)
+            assert (begin, last) == (blocks.part(k, parts, i)[0], min(last, blocks.part(k, parts, i)[1]))
 
 
 def test_without_mpi4py_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kernels.mpi.launcher import mpiexec
 from rnn import checkpoint
 from tests import idx, mpi_jobs
 from tests.mpi_products import SHAPES
@@ -35,7 +36,7 @@ def _why_not() -> str | None:
         return reason
     if os.geteuid() != 0 or shutil.which("ip") is None or shutil.which("unshare") is None:
         return "network namespaces need root, and the programs ip and unshare"
-    version = subprocess.run([str(mpi_jobs.mpiexec()), "--version"], capture_output=True, text=True, check=False)
+    version = subprocess.run([str(mpiexec()), "--version"], capture_output=True, text=True, check=False)
     return None if "HYDRA" in version.stdout else "written for the launcher of MPICH, Hydra"
 
 
@@ -69,16 +70,10 @@ class Hosts:
 
     def command(self, *program: str) -> list[str]:
         """One process on each host; shared memory, which both have in truth, is forbidden."""
-        hosts = [
-            "-launcher",
-            "ssh",
-            "-launcher-exec",
-            str(self._launcher),
-            "-hosts",
-            ",".join(f"{a}:1" for a in ADDRESSES),
-        ]
-        mpiexec = [str(mpi_jobs.mpiexec()), *hosts, "-genv", "UCX_TLS", "tcp,self"]
-        return ["ip", "netns", "exec", self.names[0], *mpiexec, sys.executable, "-m", *program]
+        hosts = ",".join(f"{address}:1" for address in ADDRESSES)
+        launcher = [str(mpiexec()), "-launcher", "ssh", "-launcher-exec", str(self._launcher), "-hosts", hosts]
+        program = ("-genv", "UCX_TLS", "tcp,self", sys.executable, "-m", *program)
+        return ["ip", "netns", "exec", self.names[0], *launcher, *program]
 
     def sent(self) -> int:
         """Bytes that the first host has sent to the second."""

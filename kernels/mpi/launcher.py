@@ -1,4 +1,4 @@
-"""What an MPI launcher says in the environment: how many processes it started. MPI is imported only when asked."""
+"""MPI's launcher: where it is, and what it says in the environment of those it started. MPI is imported when asked."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import importlib
 import importlib.util
 import os
 import re
+import shutil
+import sys
 import warnings
+from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["INSTALL", "Started", "library_name", "started", "why_no_mpi"]
+__all__ = ["INSTALL", "Started", "library_name", "mpiexec", "started", "why_no_mpi"]
 
 INSTALL = "pip install matmul-ladder[mpi]"
 
@@ -38,6 +41,12 @@ def started() -> Started:
             processes, rank, here = (int(number[0]) if number else None for number in numbers)
             return Started(processes or 1, rank or 0, here or 1)
     return Started()
+
+
+def mpiexec() -> str | None:
+    """The launcher beside this Python, where the package mpich puts it, or else the one that the shell would find."""
+    beside = Path(sys.executable).with_name("mpiexec")
+    return str(beside) if beside.exists() else shutil.which("mpiexec")
 
 
 def why_no_mpi() -> str | None:

@@ -7,6 +7,7 @@ these are multiplied. No process ever holds more than its blocks and two pairs o
 Limit: a process receives k·(m/rows + n/columns) numbers for 2·m·n·k/(rows·columns) operations: on a grid twice as wide
 each does a quarter of the work, but receives half as much. The network, not the arithmetic, ends that.
 Rank 0 holds a and b and receives c, so a call also scatters and gathers: m·k + k·n + m·n numbers through one process.
+`multiply_blocks` is the product without that, of blocks that lie on the processes already.
 R. van de Geijn & J. Watts, SUMMA: Scalable Universal Matrix Multiplication Algorithm, Concurrency 9(4), 1997.
 
 With one process it needs no mpiexec. The product of two panels is a kernel of the ladder; SUMMA_LOCAL in the
@@ -16,20 +17,17 @@ environment names another than the default. A CUDA kernel copies its panels thro
 from __future__ import annotations
 
 import functools
-import itertools
 import os
-from collections.abc import Iterator
 
 import numpy as np
 from mpi4py import MPI
 from numpy.typing import NDArray
 
 import kernels
+from kernels.mpi.blocks import Range, grid_of, holder, panels, part
 from kernels.mpi.ranks import COMM, announce, together
 
-PANEL = 256  # most columns of A, and rows of B, that travel together
-
-Range = tuple[int, int]
+Blocks = list[tuple[Range, Range]]
 
 
 def product(a: NDArray, b: NDArray, c: NDArray) -> None:
@@ -46,26 +44,28 @@ def multiply(
     """Every rank's share of a product (m,n,k); a, b and c are rank 0's."""
     m, n, k = shape
     grid = _Grid.of(*grid_of(COMM.size, m, n))
-    own_a = _scattered(a, [(_part(m, grid.rows, i), _part(k, grid.columns, j)) for i, j in grid.places])
-    own_b = _scattered(b, [(_part(k, grid.rows, i), _part(n, grid.columns, j)) for i, j in grid.places])
-    own_c = np.zeros((own_a.shape[0], own_b.shape[1]), np.float32)
-    partial = np.empty_like(own_c)
+    own_a, own_b = _scattered(a, grid.blocks(m, k)), _scattered(b, grid.blocks(k, n))
+    _gathered(multiply_blocks(shape, own_a, own_b), c, grid.blocks(m, n))
+
+
+def multiply_blocks(shape: tuple[int, int, int], own_a: NDArray, own_b: NDArray) -> NDArray:
+    """This rank's block of C from its blocks of A and B, where all three stay on the ranks."""
+    m, n, k = shape
+    grid = _Grid.of(*grid_of(COMM.size, m, n))
+    own_c, partial = np.empty((2, own_a.shape[0], own_b.shape[1]), np.float32)
     local = kernels.get(os.environ.get("SUMMA_LOCAL", "numba"))
-    panels = list(_panels(k, grid))
-    travelling = _send(grid, own_a, own_b, k, panels[0])
-    for p in range(len(panels)):
+    ranges = list(panels(k, grid.rows, grid.columns))
+    travelling = _send(grid, own_a, own_b, k, ranges[0])
+    for p in range(len(ranges)):
         a_panel, b_panel, requests = travelling
         MPI.Request.Waitall(requests)
-        if p + 1 < len(panels):
-            travelling = _send(grid, own_a, own_b, k, panels[p + 1])
-        own_c += local.matmul(a_panel, b_panel, partial)
-    _gathered(own_c, c, [(_part(m, grid.rows, i), _part(n, grid.columns, j)) for i, j in grid.places])
-
-
-def grid_of(processes: int, m: int, n: int) -> tuple[int, int]:
-    """Rows and columns of the grid of all processes on which each receives fewest numbers for a C of (m,n)."""
-    pairs = [(rows, processes // rows) for rows in range(1, processes + 1) if processes % rows == 0]
-    return min(pairs, key=lambda pair: m / pair[0] + n / pair[1])
+        if p + 1 < len(ranges):
+            travelling = _send(grid, own_a, own_b, k, ranges[p + 1])
+        if p == 0:
+            local.matmul(a_panel, b_panel, own_c)
+        else:
+            own_c += local.matmul(a_panel, b_panel, partial)
+    return own_c
 
 
 class _Grid:
@@ -73,8 +73,7 @@ class _Grid:
 
     def __init__(self, rows: int, columns: int) -> None:
         self.rows, self.columns = rows, columns
-        self.places = [divmod(rank, columns) for rank in range(rows * columns)]
-        i, j = self.places[COMM.rank]
+        i, j = divmod(COMM.rank, columns)
         self.row, self.column = COMM.Split(i, j), COMM.Split(j, i)
 
     @classmethod
@@ -83,20 +82,13 @@ class _Grid:
         """Made once: MPI has not many communicators to give."""
         return cls(rows, columns)
 
-
-def _part(length: int, parts: int, i: int) -> Range:
-    return length * i // parts, length * (i + 1) // parts
-
-
-def _panels(k: int, grid: _Grid) -> Iterator[Range]:
-    """Ranges of k, none longer than PANEL, each held by one column of the grid (of A) and one row (of B)."""
-    edges = {k * j // grid.columns for j in range(grid.columns + 1)} | {
-        k * i // grid.rows for i in range(grid.rows + 1)
-    }
-    bounds = sorted(edges)
-    for first, last in itertools.pairwise(bounds):
-        for start in range(first, last, PANEL):
-            yield start, min(start + PANEL, last)
+    def blocks(self, height: int, width: int) -> Blocks:
+        """Each process's rows and columns of a matrix."""
+        return [
+            (part(height, self.rows, i), part(width, self.columns, j))
+            for i in range(self.rows)
+            for j in range(self.columns)
+        ]
 
 
 def _send(
@@ -104,8 +96,8 @@ def _send(
 ) -> tuple[NDArray, NDArray, list[MPI.Request]]:
     """Begin to send, or to receive, a panel of A along this process's row and one of B along its column."""
     start, stop = panel
-    holds_a, first_a = _holder(k, grid.columns, start)
-    holds_b, first_b = _holder(k, grid.rows, start)
+    holds_a, first_a = holder(k, grid.columns, start)
+    holds_b, first_b = holder(k, grid.rows, start)
     if holds_a == grid.row.rank:
         a_panel = np.ascontiguousarray(own_a[:, start - first_a : stop - first_a])
     else:
@@ -117,12 +109,7 @@ def _send(
     return a_panel, b_panel, [grid.row.Ibcast(a_panel, holds_a), grid.column.Ibcast(b_panel, holds_b)]
 
 
-def _holder(k: int, parts: int, at: int) -> tuple[int, int]:
-    """Which part of k holds a place, and where that part begins."""
-    return next((i, first) for i in range(parts) for first, last in [_part(k, parts, i)] if first <= at < last)
-
-
-def _scattered(whole: NDArray | None, blocks: list[tuple[Range, Range]]) -> NDArray:
+def _scattered(whole: NDArray | None, blocks: Blocks) -> NDArray:
     """This rank's block, in C order; whole is rank 0's."""
     if whole is not None:
         # MPI takes neither strides nor numbers off the 4-byte grid
@@ -135,12 +122,14 @@ def _scattered(whole: NDArray | None, blocks: list[tuple[Range, Range]]) -> NDAr
     return block
 
 
-def _gathered(block: NDArray, whole: NDArray | None, blocks: list[tuple[Range, Range]]) -> None:
+def _gathered(block: NDArray, whole: NDArray | None, blocks: Blocks) -> None:
     if whole is None:
         COMM.Send(block, 0)
         return
     for rank, ((i0, i1), (j0, j1)) in enumerate(blocks):
+        place = whole[i0:i1, j0:j1]
         if rank:
-            block = np.empty((i1 - i0, j1 - j0), np.float32)
+            block = place if place.flags.carray else np.empty(place.shape, np.float32)
             COMM.Recv(block, rank)
-        whole[i0:i1, j0:j1] = block
+        if block is not place:
+            place[...] = block
