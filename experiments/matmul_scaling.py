@@ -128,6 +128,10 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> None:
     from kernels.measure import machine, results
 
     print(f"Machine: {machine.describe().sentence()}")
+    if any(kernel.spec.family == "mpi" for kernel in chosen.values()):
+        from kernels.mpi import local, ranks
+
+        print(f"Processes: {ranks.sentence()}; panels multiplied by {local.local().name}")
     scaling.measure_limits()
     for limits in scaling.limits.values():
         print(

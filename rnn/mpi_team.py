@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, TypeVar
 from mpi4py import MPI
 
 from kernels.cli import CommandError
-from kernels.mpi.launcher import library_name
+from kernels.mpi import ranks
 from kernels.mpi.ranks import COMM, together
 from rnn.patience import Patience
 from rnn.team import Team
@@ -38,15 +37,10 @@ class MPITeam(Team):
         self.waiting = Patience(self.rank).waiting
 
     def sentence(self) -> str | None:
-        on = Counter(self._hosts)
-        where = ", ".join(f"{count} on {host}" for host, count in on.items())
-        return f"{self.size} ({where}), over {library_name(MPI.Get_library_version())}"
+        return ranks.sentence(self._hosts)
 
     def use_gpu(self) -> None:
-        import cupy
-
-        here = [rank for rank, host in enumerate(self._hosts) if host == self.host]
-        cupy.cuda.Device(here.index(self.rank) % cupy.cuda.runtime.getDeviceCount()).use()
+        ranks.use_own_gpu()
 
     def from_first(self, call: Callable[[], _T]) -> _T:
         result: Any = None

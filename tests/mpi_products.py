@@ -6,11 +6,15 @@ import json
 import os
 import signal
 import sys
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 import kernels
 from kernels.contract import Reference
+from tests import fake_cupy
 
 # (m,k,n): less than there are ranks; k of several panels; a row, a column; more of one than of the other
 SHAPES = [(1, 1, 1), (5, 3, 7), (64, 300, 50), (13, 700, 1), (1, 40, 90), (130, 512, 257)]
@@ -27,6 +31,31 @@ def products() -> None:
     print(json.dumps(errors))
 
 
+def on_gpus(aware: bool) -> None:
+    """The same, the panels multiplied on a stand-in for CuPy; says what SUMMA must say of it."""
+    from kernels.mpi import local, ranks
+
+    patch = pytest.MonkeyPatch()  # until the process ends
+    cupy = fake_cupy.install(patch)
+    used: list[int] = []
+    cupy.cuda.Device = lambda number=0: SimpleNamespace(id=0, use=lambda: used.append(number))
+    cupy.cuda.runtime.getDeviceCount = lambda: 2
+    cupy.cuda.get_current_stream = lambda: SimpleNamespace(synchronize=lambda: None)
+    cuda = next(spec for spec in kernels.LADDER if spec.family == "cuda")
+    patch.setattr(local, "is_cuda_aware", lambda: aware)
+    with pytest.MonkeyPatch.context() as once:
+        once.setattr(kernels, "get", lambda name: kernels.Kernel(cuda, _multiply))
+        by = "from GPU to GPU" if aware else "through the host's memory"
+        assert local.local().name == f"{cuda.name}, panels {by}"
+    assert used == [ranks.COMM.rank % 2]
+    products()
+
+
+def _multiply(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
+    assert all(isinstance(x, fake_cupy.ndarray) for x in (a, b, c))
+    np.matmul(a.view(np.ndarray), b.view(np.ndarray), out=c.view(np.ndarray))
+
+
 def killed() -> None:
     """The last rank is gone in the midst of a product."""
     from kernels.mpi import ranks, summa
@@ -41,4 +70,10 @@ def killed() -> None:
 
 
 if __name__ == "__main__":
-    {"products": products, "killed": killed}[sys.argv[1] if len(sys.argv) > 1 else "products"]()
+    programs = {
+        "products": products,
+        "killed": killed,
+        "gpus": partial(on_gpus, False),
+        "aware": partial(on_gpus, True),
+    }
+    programs[sys.argv[1] if len(sys.argv) > 1 else "products"]()

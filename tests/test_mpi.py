@@ -29,6 +29,16 @@ def test_products_are_within_the_bound(processes: int) -> None:
 
 
 @mpi_jobs.needed
+@pytest.mark.parametrize("memory", ["gpus", "aware"])
+def test_panels_are_multiplied_on_gpus_and_no_array_of_the_host_is_mistaken_for_one_there(memory: str) -> None:
+    done = mpi_jobs.run(4, "tests.mpi_products", memory)
+    assert done.returncode == 0, done.stderr
+    errors = json.loads(done.stdout)
+    assert len(errors) == len(SHAPES)
+    assert all(0 <= error <= 1 for error in errors)
+
+
+@mpi_jobs.needed
 def test_another_kernel_multiplies_the_panels() -> None:
     done = mpi_jobs.run(2, "tests.mpi_products", SUMMA_LOCAL="cpu-blas")
     assert max(json.loads(done.stdout)) <= 1, done.stderr

@@ -8,18 +8,22 @@ announces to the others.
 from __future__ import annotations
 
 import atexit
+import socket
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from mpi4py import MPI
 
 from kernels.cli import INTERRUPTED
+from kernels.mpi.launcher import library_name
 
-__all__ = ["COMM", "announce", "serve_unless_first", "together"]
+__all__ = ["COMM", "HOSTS", "announce", "sentence", "serve_unless_first", "together", "use_own_gpu"]
 
 COMM = MPI.COMM_WORLD
+HOSTS: list[str] = COMM.allgather(socket.gethostname())  # of each rank
 _STOP = None
 _begun = False
 
@@ -64,3 +68,17 @@ def together() -> Iterator[None]:
         traceback.print_exc()
         print(f"error: rank {COMM.rank} failed, so all {COMM.size} ranks end", file=sys.stderr, flush=True)
         COMM.Abort(1)
+
+
+def sentence(hosts: Sequence[str] = HOSTS) -> str:
+    """How many processes there are, on which hosts, and over which MPI."""
+    where = ", ".join(f"{count} on {host}" for host, count in Counter(hosts).items())
+    return f"{len(hosts)} ({where}), over {library_name(MPI.Get_library_version())}"
+
+
+def use_own_gpu() -> None:
+    """Make one of the machine's GPUs CuPy's current one: another for each process, while there are enough."""
+    import cupy
+
+    before = HOSTS[: COMM.rank].count(HOSTS[COMM.rank])
+    cupy.cuda.Device(before % cupy.cuda.runtime.getDeviceCount()).use()

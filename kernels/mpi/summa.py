@@ -10,21 +10,21 @@ Rank 0 holds a and b and receives c, so a call also scatters and gathers: m·k +
 `multiply_blocks` is the product without that, of blocks that lie on the processes already.
 R. van de Geijn & J. Watts, SUMMA: Scalable Universal Matrix Multiplication Algorithm, Concurrency 9(4), 1997.
 
-With one process it needs no mpiexec. The product of two panels is a kernel of the ladder; SUMMA_LOCAL in the
-environment names another than the default. A CUDA kernel copies its panels through the host.
+With one process it needs no mpiexec. The product of two panels is a kernel of the ladder (local.py); SUMMA_LOCAL in
+the environment names another than the default.
 """
 
 from __future__ import annotations
 
 import functools
-import os
+from typing import Any
 
 import numpy as np
 from mpi4py import MPI
 from numpy.typing import NDArray
 
-import kernels
 from kernels.mpi.blocks import Range, grid_of, holder, panels, part
+from kernels.mpi.local import Local, local
 from kernels.mpi.ranks import COMM, announce, together
 
 Blocks = list[tuple[Range, Range]]
@@ -52,20 +52,22 @@ def multiply_blocks(shape: tuple[int, int, int], own_a: NDArray, own_b: NDArray)
     """This rank's block of C from its blocks of A and B, where all three stay on the ranks."""
     m, n, k = shape
     grid = _Grid.of(*grid_of(COMM.size, m, n))
-    own_c, partial = np.empty((2, own_a.shape[0], own_b.shape[1]), np.float32)
-    local = kernels.get(os.environ.get("SUMMA_LOCAL", "numba"))
+    here = local()
+    own_a, own_b = here.to_travel(own_a), here.to_travel(own_b)
+    own_c, partial = here.empty(2, own_a.shape[0], own_b.shape[1])
     ranges = list(panels(k, grid.rows, grid.columns))
-    travelling = _send(grid, own_a, own_b, k, ranges[0])
+    travelling = _send(grid, here, own_a, own_b, k, ranges[0])
     for p in range(len(ranges)):
         a_panel, b_panel, requests = travelling
         MPI.Request.Waitall(requests)
         if p + 1 < len(ranges):
-            travelling = _send(grid, own_a, own_b, k, ranges[p + 1])
+            travelling = _send(grid, here, own_a, own_b, k, ranges[p + 1])
+        panels_here = here.to_multiply(a_panel), here.to_multiply(b_panel)
         if p == 0:
-            local.matmul(a_panel, b_panel, own_c)
+            here.matmul(*panels_here, own_c)
         else:
-            own_c += local.matmul(a_panel, b_panel, partial)
-    return own_c
+            own_c += here.matmul(*panels_here, partial)
+    return here.to_host(own_c)
 
 
 class _Grid:
@@ -91,21 +93,21 @@ class _Grid:
         ]
 
 
-def _send(
-    grid: _Grid, own_a: NDArray, own_b: NDArray, k: int, panel: Range
-) -> tuple[NDArray, NDArray, list[MPI.Request]]:
+def _send(grid: _Grid, here: Local, own_a: Any, own_b: Any, k: int, panel: Range) -> tuple[Any, Any, list[MPI.Request]]:
     """Begin to send, or to receive, a panel of A along this process's row and one of B along its column."""
     start, stop = panel
     holds_a, first_a = holder(k, grid.columns, start)
     holds_b, first_b = holder(k, grid.rows, start)
     if holds_a == grid.row.rank:
-        a_panel = np.ascontiguousarray(own_a[:, start - first_a : stop - first_a])
+        columns = own_a[:, start - first_a : stop - first_a]
+        a_panel = columns if columns.flags.c_contiguous else columns.copy()
     else:
-        a_panel = np.empty((own_a.shape[0], stop - start), np.float32)
+        a_panel = here.room(own_a.shape[0], stop - start)
     if holds_b == grid.column.rank:
         b_panel = own_b[start - first_b : stop - first_b]
     else:
-        b_panel = np.empty((stop - start, own_b.shape[1]), np.float32)
+        b_panel = here.room(stop - start, own_b.shape[1])
+    here.before_travel()
     return a_panel, b_panel, [grid.row.Ibcast(a_panel, holds_a), grid.column.Ibcast(b_panel, holds_b)]
 
 

@@ -1,0 +1,93 @@
+"""The product of two panels on one process of SUMMA: a kernel of the ladder, on the process's cores or on its GPU.
+
+Panels for a GPU travel between GPUs where the MPI library can (is CUDA-aware), and else through the host's memory.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import Any
+
+import numpy as np
+
+import kernels
+from kernels import Kernel
+from kernels.mpi.cuda_aware import is_cuda_aware
+
+__all__ = ["Local", "local"]
+
+
+class Local:
+    """A CPU kernel. name: what multiplies, and where."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.matmul = kernel.matmul
+        self.name = kernel.name
+
+    def to_travel(self, block: Any) -> Any:
+        """A block where MPI finds the panels that it sends."""
+        return block
+
+    def empty(self, *shape: int) -> Any:
+        """Where the kernel may put a product."""
+        return np.empty(shape, np.float32)
+
+    def room(self, *shape: int) -> Any:
+        """Where MPI may put a panel that it receives."""
+        return np.empty(shape, np.float32)
+
+    def to_multiply(self, panel: Any) -> Any:
+        """A panel that has arrived where the kernel wants it."""
+        return panel
+
+    def before_travel(self) -> None:
+        """Wait for all that uses memory in which MPI is about to read or write."""
+
+    def to_host(self, c: Any) -> Any:
+        return c
+
+
+class LocalGPU(Local):
+    """A CUDA kernel; C stays on the GPU until all panels are multiplied."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        from kernels.mpi.ranks import use_own_gpu
+
+        use_own_gpu()
+        super().__init__(kernel)
+        self._aware = is_cuda_aware()
+        self.name += ", panels from GPU to GPU" if self._aware else ", panels through the host's memory"
+
+    def to_travel(self, block: Any) -> Any:
+        return self.to_multiply(block) if self._aware else block
+
+    def empty(self, *shape: int) -> Any:
+        import cupy
+
+        return cupy.empty(shape, np.float32)
+
+    def room(self, *shape: int) -> Any:
+        return self.empty(*shape) if self._aware else super().room(*shape)
+
+    def to_multiply(self, panel: Any) -> Any:
+        import cupy
+
+        return cupy.asarray(panel)
+
+    def before_travel(self) -> None:
+        if self._aware:
+            import cupy
+
+            # MPI knows nothing of streams, and the pool may give out memory that a launched kernel still reads
+            cupy.cuda.get_current_stream().synchronize()
+
+    def to_host(self, c: Any) -> Any:
+        return c.get()
+
+
+@functools.cache
+def local() -> Local:
+    """Of the kernel that SUMMA_LOCAL in the environment names, else of the fastest for the CPU."""
+    kernel = kernels.get(os.environ.get("SUMMA_LOCAL", "numba"))
+    return LocalGPU(kernel) if kernel.spec.family == "cuda" else Local(kernel)
