@@ -53,9 +53,7 @@ class FusedCPU(Stepwise):
         until_now("update")
         return loss
 
-    def loss_and_gradients(
-        self, x: NDArray, labels: NDArray, until_now: UntilNow = _ignore
-    ) -> tuple[float, Weights]:
+    def loss_and_gradients(self, x: NDArray, labels: NDArray, until_now: UntilNow = _ignore) -> tuple[float, Weights]:
         weight, bias = self.weights["cell_weight"], self.weights["cell_bias"]
         output_weight, output_bias = self.weights["output_weight"], self.weights["output_bias"]
         steps, batch, inputs = x.shape

@@ -1,0 +1,509 @@
+"""The timeline of a training step leaves no moment out, counts none twice, and says what it could not see."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.text import Text
+
+import kernels
+from experiments import _contestants, _timelines, timeline
+from experiments._timelines import Watched, launches
+from kernels import cli
+from kernels.cuda.activity import Activity, CannotRecord, recording
+from kernels.measure import machine as machine_module
+from kernels.measure import results, timing
+from kernels.measure.results import TimelinePoint
+from plots import timeline as figure
+from rnn import gates_cuda
+from rnn.fused_cpu import FusedCPU
+from rnn.persistent_cuda import PersistentCUDA
+from rnn.settings import Settings
+from tests import emulated_gates, emulation, fake_cupti, fake_cupy
+from tests.fake_cupti import GAP, Cupti
+from tests.test_persistent import Machine, machine  # noqa: F401 - a fixture
+
+emulated = pytest.mark.skipif(not emulation.available(), reason="the emulator needs g++ 12 on Linux")
+MATMUL, GATES, OTHERS = 5000, 2000, 4000  # ns that the stand-in's launches take
+
+
+def _point(engine: str, spans: list[tuple[Any, float]], **changes: Any) -> TimelinePoint:
+    given = {"status": "ok", "clock": "x", "samples": [sum(seconds for _, seconds in spans)] * 7} | changes
+    return TimelinePoint(engine, "cuda-cupy-tensor", 128, 128, 2, spans=spans, **given)
+
+
+# what CUPTI records
+
+
+def _activities(steps: int) -> list[Activity]:
+    """A step: 5 ns of a product, a gap of 2, gates that begin before it ends, a copy, and 10 until the next step."""
+    step = [("matmul", 0, 5), ("lstm_forward", 7, 10), ("memory", 9, 14)]
+    return [Activity(name, 24 * n + begin, 24 * n + end) for n in range(steps) for name, begin, end in step]
+
+
+def test_launches_and_gaps_add_up_to_the_step() -> None:
+    found = launches(_activities(5), 5)
+    assert len(found) == 3
+    for spans in found:
+        assert [phase for phase, _ in spans] == ["matmul", "launch gap", "gates", "gates", "launch gap"]
+        np.testing.assert_allclose([1e9 * seconds for _, seconds in spans], [5, 2, 2, 5, 10])
+
+
+def test_a_launch_within_another_leaves_no_gap() -> None:
+    step = [("matmul", 0, 20), ("descend", 5, 8), ("column_sums", 10, 12)]
+    activities = [Activity(name, 30 * n + begin, 30 * n + end) for n in range(3) for name, begin, end in step]
+    (spans,) = launches(activities, 3)
+    np.testing.assert_allclose([1e9 * seconds for _, seconds in spans], [5, 5, 10, 10])
+    assert spans[-1][0] == "launch gap"
+
+
+@pytest.mark.parametrize(
+    ("name", "phase"),
+    [
+        ("matmul", "matmul"),
+        ("round_operand", "matmul"),
+        ("ampere_sgemm_128x64_nn", "matmul"),
+        ("_ZN7kernels4cuda12numba_shared6kernelB2v1", "matmul"),
+        ("lstm_forward", "gates"),
+        ("lstm_backward", "gates"),
+        ("cupy_copy__float32_float32", "gates"),
+        ("memory", "gates"),
+        ("softmax_cross_entropy", "loss, sums, update"),
+        ("column_sums", "loss, sums, update"),
+        ("descend", "loss, sums, update"),
+    ],
+)
+def test_a_launch_is_known_by_its_name(name: str, phase: str) -> None:
+    (spans,) = launches([Activity(name, 10 * n, 10 * n + 4) for n in range(3)], 3)
+    assert spans[0][0] == phase
+
+
+def test_every_kernel_of_gates_cu_is_known() -> None:
+    source = gates_cuda.SOURCE.read_text()
+    own = [line.partition("(")[0] for line in source.splitlines() if line.partition("(")[0] in _timelines._LAUNCHED]
+    assert len(own) == source.count("__global__")
+
+
+@pytest.mark.parametrize("wrong", [[], _activities(5)[1:], _activities(5)[3:], [*_activities(4), *_activities(5)[:3]]])
+def test_records_that_do_not_repeat_are_refused(wrong: list[Activity]) -> None:
+    swapped = [*wrong[:3], *wrong[3:6][::-1], *wrong[6:]]
+    for activities in (wrong[:-1], swapped):
+        with pytest.raises(CannotRecord, match=f"CUPTI has {len(activities)} records, not the same"):
+            launches(activities, 5)
+
+
+@pytest.fixture
+def cupti(monkeypatch: pytest.MonkeyPatch) -> Cupti:
+    fake_cupy.install(monkeypatch)
+    return fake_cupti.install(monkeypatch)
+
+
+def test_a_recording_holds_its_work_and_no_other(cupti: Cupti) -> None:
+    with recording() as record:
+        cupti.launch("before", 1)
+        assert [activity.name for activity in record(lambda: [cupti.launch(name, 7) for name in "abc"])] == [*"abc"]
+        (copy,) = record(lambda: cupti.launch("memory", 7))
+        assert copy.name == "memory"
+        assert copy.end - copy.begin == 7
+        assert record(lambda: None) == []
+    assert not cupti.enabled
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        ("ERROR_INSUFFICIENT_PRIVILEGES", "lets only an administrator profile"),
+        ("ERROR_VIRTUALIZED_DEVICE_INSUFFICIENT_PRIVILEGES", "lets only an administrator profile"),
+        ("ERROR_MULTIPLE_SUBSCRIBERS_NOT_SUPPORTED", "another profiler is attached"),
+        ("ERROR_NOT_COMPATIBLE", r"CUPTI does not start \(ERROR_NOT_COMPATIBLE \(99\)\)"),
+    ],
+)
+def test_why_nothing_can_be_recorded(cupti: Cupti, error: str, reason: str) -> None:
+    cupti.refuses = error
+    with pytest.raises(CannotRecord, match=reason), recording():
+        pass
+
+
+def test_an_error_of_the_work_stays_what_it_is(cupti: Cupti) -> None:
+    with pytest.raises(RuntimeError, match="the work's own") as raised, recording():
+        raise RuntimeError("the work's own")
+    assert not isinstance(raised.value, CannotRecord)
+    assert not cupti.enabled
+
+
+def test_without_cupti_the_reason_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_cupy.install(monkeypatch)
+    monkeypatch.setitem(sys.modules, "cupti", None)
+    with pytest.raises(CannotRecord, match=r"not installed: pip install matmul-ladder\[cuda13\]"), recording():
+        pass
+
+
+# the command on a stand-in GPU
+
+
+class _Here:
+    """In the place of Apart: the stand-ins live in this process."""
+
+    def __init__(self, name: str, create: Any, threads: int) -> None:
+        self._made = create()
+
+    def __enter__(self) -> _Here:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def call(self, method: str, *arguments: object) -> Any:
+        return getattr(self._made, method)(*arguments)
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch, cupti: Cupti) -> Iterator[Cupti]:
+    """Launches of the stepwise and the graph engine: right results, and made-up times."""
+    emulated_gates.install(monkeypatch)
+    emulated_launch = gates_cuda._function
+
+    def function(name: str, device: int) -> Any:
+        def launch(*how: Any) -> None:
+            cupti.launch(name, GATES if name.startswith("lstm") else OTHERS)
+            emulated_launch(name, device)(*how)
+
+        return launch
+
+    def matmul(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+        cupti.launch("matmul", MATMUL)
+        fake_cupy.do(lambda: np.matmul(a.view(np.ndarray), b.view(np.ndarray), out=out.view(np.ndarray)))
+
+    spec = next(spec for spec in kernels.LADDER if spec.name == "cuda-cupy-register")
+    monkeypatch.setattr(gates_cuda, "_function", function)
+    monkeypatch.setattr(cli, "get_kernel", lambda name: SimpleNamespace(spec=spec, name=spec.name, matmul=matmul))
+    monkeypatch.setattr(timeline, "Apart", _Here)
+    monkeypatch.setattr(timing, "repeat", lambda call, min_time: [call() or 2e-2] * 7)
+    monkeypatch.setattr(_timelines, "CALLS", 2)
+    monkeypatch.setattr(_timelines, "RECORDED", 3)
+    monkeypatch.setattr(PersistentCUDA, "why_not", staticmethod(lambda settings: "the chip is a stand-in"))
+    return cupti
+
+
+SMALL = ["--batch-size", "8", "--hidden", "4"]
+
+
+@emulated
+def test_a_gpus_step_is_shown_launch_by_launch(gpu: Cupti, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "run.json"
+    timeline.main([*SMALL, "--kernel", "cuda", "--results", str(file)])
+    shown = capsys.readouterr().out
+    stepwise, graph, persistent = timeline.timelines(results.read(file))
+    # forward, output, its two gradients, back, weights; lstm_forward and _backward; softmax, 2 sums, 4 updates
+    products, gates, others = 28 + 3 + 27 + 1, 28 + 28, 1 + 2 + 4
+    count = products + gates + others
+    for point in (stepwise, graph):
+        assert point.status == "ok"
+        assert point.clock == "CUPTI"
+        assert point.seconds == pytest.approx((products * MATMUL + gates * GATES + others * OTHERS + count * GAP) / 1e9)
+        assert point.phases == pytest.approx(
+            {
+                "matmul": products * MATMUL / 1e9,
+                "gates": gates * GATES / 1e9,
+                "loss, sums, update": others * OTHERS / 1e9,
+                "launch gap": count * GAP / 1e9,
+            }
+        )
+        assert f"{point.name}: 46% of a step's 801 µs are gaps between {count} kernels" in shown
+        assert point.samples == [1e-2] * 7
+    assert (persistent.status, persistent.reason) == ("skipped", "the chip is a stand-in")
+    assert f"{persistent.name} skipped: the chip is a stand-in" in shown
+    assert not gpu.enabled
+
+
+@emulated
+def test_an_engine_that_cannot_be_recorded_is_left_out_in_one_line(
+    gpu: Cupti, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for refuses, lost, reason in (
+        ("ERROR_INSUFFICIENT_PRIVILEGES", 0, "the NVIDIA driver lets only an administrator profile here"),
+        (None, 1, "CUPTI has 609 records, not the same ones for each of 5 steps"),
+    ):
+        gpu.refuses, gpu.lost = refuses, lost
+        file, picture = tmp_path / "run.json", tmp_path / "run.png"
+        timeline.main([*SMALL, "--kernel", "cuda", "--results", str(file), "--plot", str(picture)])
+        shown = capsys.readouterr().out
+        assert (
+            f"\nstepwise, cuda-cupy-register skipped: {reason}\ngraph, cuda-cupy-register skipped: {reason}\n" in shown
+        )
+        assert [point.reason for point in timeline.timelines(results.read(file))][:2] == [reason, reason]
+        assert "run.png is not drawn: nothing could be recorded" in shown
+        assert not picture.exists()
+
+
+@emulated
+def test_an_engine_that_is_wrong_is_not_shown(
+    gpu: Cupti, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(timeline, "Expected", SimpleNamespace(of=lambda settings: _contestants.Expected([9.0] * 5, {})))
+    with pytest.raises(SystemExit) as stop:
+        timeline.main([*SMALL, "--kernel", "cuda"])
+    assert stop.value.code == cli.CHECK_FAILED
+    said = capsys.readouterr()
+    assert "stepwise, cuda-cupy-register: loss " in said.err
+    assert "gaps" not in said.out
+
+
+# the persistent engine's stamps, on the emulator: its clocks are no times, and enter no result file
+
+
+@pytest.fixture
+def persistent(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Watched:  # noqa: F811
+    spec = next(spec for spec in kernels.LADDER if spec.name == "cuda-cupy-register")
+    monkeypatch.setattr(cli, "get_kernel", lambda name: SimpleNamespace(spec=spec, name=spec.name, matmul=np.matmul))
+    monkeypatch.setattr(timing, "repeat", lambda call, min_time: [20.0] * 7)  # seconds of CALLS steps
+    monkeypatch.setattr(_timelines, "RECORDED", 3)
+    monkeypatch.setattr(machine_module, "sm_clock", lambda: 2000)
+    return Watched("persistent", spec.name, Settings(hidden=6, batch_size=3))
+
+
+@emulated
+def test_the_stamps_of_a_step_and_the_gap_to_the_next_are_all_of_it(
+    persistent: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stamped: list[list[tuple[str, int]]] = []
+    phases = PersistentCUDA.phases
+    monkeypatch.setattr(PersistentCUDA, "phases", lambda *of: stamped.append(phases(*of)) or stamped[-1])
+    found = persistent.record()
+    assert found.reason is None
+    middle = sorted(stamped, key=lambda step: sum(clocks for _, clocks in step))[1]
+    *kernel, (last, gap) = found.spans
+    assert [seconds for _, seconds in kernel] == pytest.approx([clocks / 2e9 for _, clocks in middle])
+    assert last == "launch gap"
+    assert gap == pytest.approx(1.0 - sum(clocks for _, clocks in middle) / 2e9)
+    own = TimelinePoint("persistent", "k", 3, 6, 1, "ok", spans=found.spans)
+    assert own.seconds == pytest.approx(1.0)
+    assert [*own.phases] == [
+        "matmul", "gates", "loss, sums, update", "weights", "barrier", "grid barrier", "launch gap",
+    ]  # fmt: skip
+    assert (own.count("barrier"), own.count("grid barrier"), own.count("gates")) == (28 + 27, 2, 28 + 28)
+
+
+@emulated
+def test_a_kernel_longer_than_the_step_leaves_no_gap(persistent: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "repeat", lambda call, min_time: [1e-9] * 7)
+    assert "launch gap" not in {phase for phase, _ in persistent.record().spans}
+
+
+@emulated
+def test_clocks_without_their_rate_are_no_times(persistent: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine_module, "sm_clock", lambda: None)
+    found = persistent.record()
+    assert found.spans == []
+    assert found.reason == "the driver does not tell the clock of the GPU's multiprocessors"
+
+
+# on a CPU
+
+
+class _Clock:
+    """A host on which nothing takes time but looking at the clock, 1 s, and what it is told."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        self.now += 1
+        return self.now
+
+
+def test_the_products_and_what_lies_between_are_the_whole_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, kernel = _Clock(), kernels.get("cpu-blas")
+
+    def matmul(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+        clock.now += 5
+        kernel.matmul(a, b, out)
+
+    monkeypatch.setattr(cli, "get_kernel", lambda name: SimpleNamespace(spec=kernel.spec, name=name, matmul=matmul))
+    monkeypatch.setattr(_timelines, "time", clock)
+    monkeypatch.setattr(timing, "repeat", lambda call, min_time: [1.0])
+    # a width of 10 is also that of the output: the products are told by their order
+    found = Watched("stepwise", "cpu-blas", Settings(hidden=10, batch_size=4)).record()
+    own = TimelinePoint("stepwise", "cpu-blas", 4, 10, 1, "ok", spans=found.spans)
+    forward, loss, back = ["gates", "matmul"] * 29, ["loss, sums, update", "matmul"] * 2, ["gates", "matmul"] * 28
+    assert [phase for phase, _ in own.spans] == [*forward, *loss, *back, "loss, sums, update"]
+    products = 29 + 2 + 28
+    assert own.phases == {"matmul": 6 * products, "gates": 29 + 28, "loss, sums, update": 3}
+    assert own.seconds == 7 * products + 1
+
+
+def test_the_fused_engine_trains_alike_whoever_watches() -> None:
+    random = np.random.default_rng(0)
+    x, labels = random.random((28, 40, 28), np.float32), random.integers(0, 10, 40).astype(np.uint8)
+    alone, watched = (FusedCPU(Settings(hidden=8, batch_size=40), np.matmul) for _ in range(2))
+    marks: list[str] = []
+    for _ in range(2):
+        assert alone.train(x, labels) == watched.train(x, labels, marks.append)
+    assert marks == ["weights", "slices", "sums", "update"] * 2
+    for name, weight in alone.weights.items():
+        np.testing.assert_array_equal(weight, watched.weights[name])
+
+
+def test_the_engines_of_a_cpu_from_the_command_to_the_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, picture = tmp_path / "run.json", tmp_path / "run.png"
+    arguments = [*SMALL, "--kernel", "numba", "--threads", "1", "--results", str(file)]
+    timeline.main([*arguments, "--plot", str(picture)])
+    shown = capsys.readouterr().out
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    found = results.read(file)
+    assert found.command.startswith("python -m experiments.timeline --batch-size 8")
+    stepwise, fused = timeline.timelines(found)
+    assert [*stepwise.phases] == ["matmul", "gates", "loss, sums, update"]
+    assert stepwise.count("matmul") == 59
+    assert [phase for phase, _ in fused.spans] == ["weights", "matmul and gates", *["loss, sums, update"] * 2]
+    for point in (stepwise, fused):
+        assert len(point.samples) >= 7
+        assert all(seconds > 0 for _, seconds in point.spans)
+        assert sum(point.phases.values()) == pytest.approx(point.seconds)
+    again = tmp_path / "again.json"
+    timeline.main(["--from", str(file), "--results", str(again)])
+    assert again.read_bytes() == file.read_bytes()
+    assert shown.split("\n", 1)[1].startswith(capsys.readouterr().out.split("wrote")[0])
+
+
+# what is said and drawn
+
+STEP = [("matmul", 3e-4), ("launch gap", 5e-5), ("gates", 1e-4), ("launch gap", 5e-5)]
+PERSISTENT = [
+    ("weights", 4e-6),
+    *[("matmul", 2e-6), ("gates", 5e-7), ("barrier", 2.5e-7)] * 8,
+    ("grid barrier", 5e-6),
+    ("loss, sums, update", 1e-6),
+    ("launch gap", 1e-6),
+]
+STEPWISE = [*[("gates", 1e-4), ("matmul", 3e-4)] * 20, ("loss, sums, update", 1e-3)]
+FUSED = [("weights", 2e-4), ("matmul and gates", 4e-3), ("loss, sums, update", 8e-4)]
+
+
+@pytest.mark.parametrize(
+    ("engine", "spans", "said"),
+    [
+        ("graph", STEP, "20% of a step's 500 µs are gaps between 2 kernels"),
+        (
+            "persistent",
+            PERSISTENT,
+            "21% of a step's 33.0 µs are waits, 6% for a block's other threads and 15% for all blocks; 48% are "
+            "products",
+        ),
+        ("stepwise", STEPWISE, "67% of a step's 9,000 µs are 20 products, the rest is what lies between them"),
+        ("fused", FUSED, "80% of a step's 5,000 µs are one parallel region, in which nobody waits for anybody"),
+    ],
+)
+def test_a_sentence_for_each_engine(engine: str, spans: list[tuple[Any, float]], said: str) -> None:
+    assert timeline.sentence(_point(engine, spans)) == f"{engine}, cuda-cupy-tensor: {said}"
+
+
+def _bars(axes: Any) -> dict[str, list[tuple[float, float]]]:
+    """Begin and length of each bar of a strip, by phase."""
+    return {
+        bars.get_label(): [(path.vertices[:, 0].min(), np.ptp(path.vertices[:, 0])) for path in bars.get_paths()]
+        for bars in axes.collections
+    }
+
+
+def _texts(figure: Any) -> list[str]:
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+
+
+def test_the_figure_holds_every_span_where_it_was() -> None:
+    drawn = figure.draw(results.new("x", [], [_point("graph", STEP)], ceilings=None))
+    strip = drawn.axes[0]
+    found = _bars(strip)
+    np.testing.assert_allclose(found["matmul"], [(0, 300)])
+    np.testing.assert_allclose(found["gates"], [(350, 100)])
+    np.testing.assert_allclose(found["launch gap"], [(300, 50), (450, 50)])
+    assert strip.get_xlim() == pytest.approx((0, 500))
+    texts = _texts(drawn)
+    assert "graph, cuda-cupy-tensor: 500 µs" in texts
+    for phase, microseconds, share in (
+        ("matmul", "300", "60.0%"),
+        ("gates", "100", "20.0%"),
+        ("launch gap", "100", "20.0%"),
+    ):
+        assert texts[texts.index(phase) + 1 : texts.index(phase) + 3] == [microseconds, share]
+    assert any("LSTM of 128, batch 128; unwatched a step took graph 500" in text for text in texts)
+
+
+def test_steps_of_like_length_share_a_scale_and_others_are_compared_by_a_line() -> None:
+    like = figure.draw(results.new("x", [], [_point("stepwise", STEPWISE), _point("fused", FUSED)], ceilings=None))
+    strips = [axes for axes in like.axes if axes.get_title(loc="left")]
+    assert [strip.get_xlim()[1] for strip in strips] == pytest.approx([9000, 9000])
+    assert not any("its own scale" in text for text in _texts(like))
+    unlike = [_point("stepwise", STEPWISE), _point("persistent", PERSISTENT), _point("x", [], status="skipped")]
+    drawn = figure.draw(results.new("x", [], unlike, ceilings=None))
+    strips = [axes for axes in drawn.axes if axes.get_title(loc="left")]
+    assert [strip.get_xlim()[1] for strip in strips] == pytest.approx([9000, 33])
+    lines = [next(line for line in strip.lines if not line.get_clip_on()) for strip in strips]
+    assert [line.get_xdata()[1] for line in lines] == pytest.approx([1, 33 / 9000])
+    assert any("each strip has its own scale" in text for text in _texts(drawn))
+
+
+def test_a_part_is_enlarged_where_there_is_something_to_see() -> None:
+    drawn = figure.draw(results.new("x", [], [_point("stepwise", STEPWISE * 4), _point("fused", FUSED)], ceilings=None))
+    (part,) = (axes for axes in drawn.axes if axes.collections and not axes.get_title(loc="left"))
+    begin, end = part.get_xlim()
+    assert (begin, end) == pytest.approx((0.15 * 36_000, 0.185 * 36_000))
+    inside = [bar for own in _bars(part).values() for bar in own if begin < bar[0] < end]
+    assert len(inside) >= 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--kernel", "cuda"], cli.ABSENT, "no CUDA kernel can run here"),
+        (["--kernel", "cpu-nunba-simd"], cli.USAGE, "cpu-numba-simd"),
+        (["--batch-size", "0"], cli.USAGE, "at least 1"),
+        (["--hidden", "x"], cli.USAGE, "whole number"),
+        (["--plot", "picture.bmp"], cli.USAGE, ".png, .svg or .pdf"),
+        (["--results", "/nowhere/run.json"], cli.USAGE, "/nowhere/run.json"),
+        (["--from", "nothing.json"], cli.USAGE, "cannot read nothing.json"),
+    ],
+)
+def test_bad_input_is_one_line(
+    arguments: list[str], code: int, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(machine_module, "why_no_gpu", lambda: "no NVIDIA driver is installed")
+    with pytest.raises(SystemExit) as stop:
+        timeline.main(arguments)
+    said = capsys.readouterr().err + str(stop.value)
+    assert stop.value.code == code
+    assert says in said
+    assert "Traceback" not in said
+
+
+def test_a_product_of_many_processes_is_not_watched(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = next(spec for spec in kernels.LADDER if spec.family == "mpi")
+    monkeypatch.setattr(cli, "get_kernel", lambda name: SimpleNamespace(spec=spec, name=spec.name))
+    with pytest.raises(SystemExit) as stop:
+        timeline.main(["--kernel", "mpi-summa"])
+    assert stop.value.code == cli.USAGE
+    assert "mpi-summa runs in other processes too" in capsys.readouterr().err
+
+
+def test_files_that_are_none_of_this_experiments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other, unknown = tmp_path / "other.json", tmp_path / "unknown.json"
+    results.write(other, results.new("x", [], [results.ThreadPoint("work", 1, [1.0])], ceilings=None))
+    results.write(unknown, results.new("x", [], [_point("graph", STEP)], ceilings=None))
+    unknown.write_text(json.dumps(json.loads(unknown.read_text())).replace('"launch gap"', '"coffee"'))
+    for file, says in ((other, "holds no timelines"), (unknown, "Invalid enum value 'coffee'")):
+        with pytest.raises(SystemExit) as stop:
+            timeline.main(["--from", str(file)])
+        assert stop.value.code == cli.USAGE
+        said = capsys.readouterr().err
+        assert says in said
+        assert said.count("\n") == 1
