@@ -169,9 +169,9 @@ def launches(activities: Sequence[Activity], steps: int) -> list[list[Span]]:
     A step goes from its first launch to that of the next step. Besides the kernels of gates.cu and CuPy's own, which
     copy and fill, an engine launches only its products, whatever their kernel calls itself. Raises CannotRecord.
     """
-    count, rest = divmod(len(activities), steps)
+    count = len(activities) // steps
     names = [activity.name for activity in activities]
-    if not count or rest or names != names[:count] * steps:
+    if not count or names != names[:count] * steps:
         raise CannotRecord(f"CUPTI has {len(activities)} records, not the same ones for each of {steps} steps")
     found = []
     for first in range(count, (steps - 1) * count, count):
