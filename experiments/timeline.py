@@ -132,24 +132,19 @@ def _show(points: list[TimelinePoint]) -> None:
     from rich.console import Console
 
     from experiments._tables import table
-    from kernels.measure.timeline import PHASES
     from kernels.measure.timing import spread
 
     told = [point for point in points if point.spans]
     if told:
-        one, kernels = told[0], {point.kernel for point in told}
-        title = f"One training step, in µs: batch {one.batch_size}, hidden {one.hidden}, {one.threads} threads"
-        heads = [point.name if len(kernels) > 1 else point.engine for point in told]
-        made = table(title, "at", *(head for name in heads for head in (name, "share")))
-        for phase in PHASES:
-            own = [(point.phases.get(phase), point.seconds) for point in told]
-            if any(seconds for seconds, _ in own):
-                cells = (("", "") if at is None else (_us(at), f"{at / whole:.1%}") for at, whole in own)
-                made.add_row(phase, *(cell for pair in cells for cell in pair))
-        made.add_section()
-        made.add_row("the step", *(cell for point in told for cell in (_us(point.seconds), "")))
-        unwatched = (_us(spread(point.samples).median) for point in told)
-        made.add_row("the step, unwatched", *(cell for median in unwatched for cell in (median, "")))
+        made = table(
+            f"One training step; batch {told[0].batch_size}, hidden {told[0].hidden}", "by", "at", "µs", "share"
+        )
+        made.columns[1].justify = "left"
+        for point in told:
+            for row, (phase, seconds) in enumerate(point.phases.items()):
+                made.add_row("" if row else point.name, phase, _us(seconds), f"{seconds / point.seconds:.1%}")
+            made.add_row("", "the step", _us(point.seconds), "")
+            made.add_row("", "the step, unwatched", _us(spread(point.samples).median), "", end_section=True)
         Console().print(made)
     for point in points:
         print(sentence(point) if point.spans else f"{point.name} {point.status}: {point.reason}")

@@ -33,7 +33,7 @@ def draw(results: Results, theme: str = "light") -> Figure:
     shared = longest <= _SAME_SCALE * min(point.seconds for point in points)
     heights = [height for point in points for height in (_STRIP, _ENLARGED if _has_detail(point) else 0.1)]
     with themed(theme) as colours:
-        figure = Figure(figsize=(10, 1.1 + sum(heights)), layout="constrained")
+        figure = Figure(figsize=(10, 1.25 + sum(heights)), layout="constrained")
         grid = figure.add_gridspec(2 * len(points), 2, width_ratios=(2.5, 1), height_ratios=heights)
         for row, point in enumerate(points):
             strip = figure.add_subplot(grid[2 * row, 0])
@@ -136,10 +136,14 @@ def _caption(results: Results, points: list[TimelinePoint], shared: bool) -> str
         f"{machine.cpu}, {machine.cores} cores, {one.threads} threads",
         *(gpu.name for gpu in machine.gpus if on_gpu),
     ]
-    unwatched = ", ".join(f"{point.engine} {_us(spread(point.samples).median)}" for point in points if point.samples)
-    scale = "" if shared else "each strip has its own scale, the line above it compares\n"
+    names = [point.engine if len({point.kernel for point in points}) == 1 else point.name for point in points]
+    unwatched = ", ".join(
+        f"{_us(spread(point.samples).median)} ({name})" for name, point in zip(names, points, strict=True)
+    )
+    scale = "" if shared else "; each strip has its own scale, the line above it compares"
     return (
-        f"µs from the begin of a step; {scale}{'; '.join(where)}; LSTM of {one.hidden}, batch {one.batch_size}; "
+        f"µs from the begin of a step{scale}\n"
+        f"{'; '.join(where)}; LSTM of {one.hidden}, batch {one.batch_size}\n"
         f"unwatched a step took {unwatched}"
     )
 
