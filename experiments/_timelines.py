@@ -155,7 +155,7 @@ class Watched:
 
         engine: PersistentCUDA = self._engine  # type: ignore[assignment]
         stamped = [engine.phases(self._x, self._labels) for _ in range(RECORDED)]
-        megahertz = sm_clock()  # while the GPU is still at work: idle, it slows down
+        megahertz = sm_clock()  # at once: a GPU that is idle for long slows down
         if megahertz is None:
             raise CannotRecord("the driver does not tell the clock of the GPU's multiprocessors")
         spans = _middle([[(_STAMPED[phase], clocks / megahertz / 1e6) for phase, clocks in step] for step in stamped])

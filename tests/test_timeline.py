@@ -304,6 +304,23 @@ def test_clocks_without_their_rate_are_no_times(persistent: Watched, monkeypatch
     assert found.reason == "the driver does not tell the clock of the GPU's multiprocessors"
 
 
+@pytest.mark.gpu
+def test_a_step_on_the_gpu_is_seen_whole(tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    timeline.main(["--kernel", "cuda-cupy-register", "--results", str(file)])
+    seen = [point for point in timeline.timelines(results.read(file)) if point.spans]
+    if not seen:
+        pytest.skip("no engine can be watched here")
+    for point in seen:
+        # to watch costs something at each launch, and must not cost the most
+        assert 0.5 < point.seconds / float(np.median(point.samples)) < 5, point.name
+        if point.clock == "CUPTI":
+            assert point.count("matmul") == 59, point.name
+            assert point.count("gates") >= 56, point.name
+            assert point.count("loss, sums, update") == 7, point.name
+            assert point.count("launch gap") >= 59, point.name
+
+
 # on a CPU
 
 

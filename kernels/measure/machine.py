@@ -19,6 +19,7 @@ _SOFTWARE = (
     "llvmlite",
     "cupy-cuda12x",
     "cupy-cuda13x",
+    "cupti-python",
     "tensorflow",
     "tensorflow-cpu",
     "torch",
