@@ -31,7 +31,7 @@ class cuptiError(Exception):  # noqa: N801 - NVIDIA's name
 
 
 class Cupti:
-    """refuses: the name of the error that switching it on ends in. only: the last records that are not lost."""
+    """refuses: the name of the error that switching it on ends in. lost: how many of a flush's records never come."""
 
     def __init__(self) -> None:
         self.now = 1_000_000

@@ -3,146 +3,31 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.text import Text
 
 import kernels
 from experiments import _contestants, _timelines, timeline
-from experiments._timelines import Watched, launches
+from experiments._timelines import Watched
 from kernels import cli
-from kernels.cuda.activity import Activity, CannotRecord, recording
 from kernels.measure import machine as machine_module
 from kernels.measure import results, timing
 from kernels.measure.results import TimelinePoint
-from plots import timeline as figure
 from rnn import gates_cuda
 from rnn.fused_cpu import FusedCPU
 from rnn.persistent_cuda import PersistentCUDA
 from rnn.settings import Settings
 from tests import emulated_gates, emulation, fake_cupti, fake_cupy
 from tests.fake_cupti import GAP, Cupti
+from tests.points import timeline_point
 from tests.test_persistent import Machine, machine  # noqa: F401 - a fixture
 
 emulated = pytest.mark.skipif(not emulation.available(), reason="the emulator needs g++ 12 on Linux")
 MATMUL, GATES, OTHERS = 5000, 2000, 4000  # ns that the stand-in's launches take
-
-
-def _point(engine: str, spans: list[tuple[Any, float]], **changes: Any) -> TimelinePoint:
-    given = {"status": "ok", "clock": "x", "samples": [sum(seconds for _, seconds in spans)] * 7} | changes
-    return TimelinePoint(engine, "cuda-cupy-tensor", 128, 128, 2, spans=spans, **given)
-
-
-# what CUPTI records
-
-
-def _activities(steps: int) -> list[Activity]:
-    """A step: 5 ns of a product, a gap of 2, gates that begin before it ends, a copy, and 10 until the next step."""
-    step = [("matmul", 0, 5), ("lstm_forward", 7, 10), ("memory", 9, 14)]
-    return [Activity(name, 24 * n + begin, 24 * n + end) for n in range(steps) for name, begin, end in step]
-
-
-def test_launches_and_gaps_add_up_to_the_step() -> None:
-    found = launches(_activities(5), 5)
-    assert len(found) == 3
-    for spans in found:
-        assert [phase for phase, _ in spans] == ["matmul", "launch gap", "gates", "gates", "launch gap"]
-        np.testing.assert_allclose([1e9 * seconds for _, seconds in spans], [5, 2, 2, 5, 10])
-
-
-def test_a_launch_within_another_leaves_no_gap() -> None:
-    step = [("matmul", 0, 20), ("descend", 5, 8), ("column_sums", 10, 12)]
-    activities = [Activity(name, 30 * n + begin, 30 * n + end) for n in range(3) for name, begin, end in step]
-    (spans,) = launches(activities, 3)
-    np.testing.assert_allclose([1e9 * seconds for _, seconds in spans], [5, 5, 10, 10])
-    assert spans[-1][0] == "launch gap"
-
-
-@pytest.mark.parametrize(
-    ("name", "phase"),
-    [
-        ("matmul", "matmul"),
-        ("round_operand", "matmul"),
-        ("ampere_sgemm_128x64_nn", "matmul"),
-        ("_ZN7kernels4cuda12numba_shared6kernelB2v1", "matmul"),
-        ("lstm_forward", "gates"),
-        ("lstm_backward", "gates"),
-        ("cupy_copy__float32_float32", "gates"),
-        ("memory", "gates"),
-        ("softmax_cross_entropy", "loss, sums, update"),
-        ("column_sums", "loss, sums, update"),
-        ("descend", "loss, sums, update"),
-    ],
-)
-def test_a_launch_is_known_by_its_name(name: str, phase: str) -> None:
-    (spans,) = launches([Activity(name, 10 * n, 10 * n + 4) for n in range(3)], 3)
-    assert spans[0][0] == phase
-
-
-def test_every_kernel_of_gates_cu_is_known() -> None:
-    source = gates_cuda.SOURCE.read_text()
-    own = [line.partition("(")[0] for line in source.splitlines() if line.partition("(")[0] in _timelines._LAUNCHED]
-    assert len(own) == source.count("__global__")
-
-
-@pytest.mark.parametrize("wrong", [[], _activities(5)[1:], _activities(5)[3:], [*_activities(4), *_activities(5)[:3]]])
-def test_records_that_do_not_repeat_are_refused(wrong: list[Activity]) -> None:
-    swapped = [*wrong[:3], *wrong[3:6][::-1], *wrong[6:]]
-    for activities in (wrong[:-1], swapped):
-        with pytest.raises(CannotRecord, match=f"CUPTI has {len(activities)} records, not the same"):
-            launches(activities, 5)
-
-
-@pytest.fixture
-def cupti(monkeypatch: pytest.MonkeyPatch) -> Cupti:
-    fake_cupy.install(monkeypatch)
-    return fake_cupti.install(monkeypatch)
-
-
-def test_a_recording_holds_its_work_and_no_other(cupti: Cupti) -> None:
-    with recording() as record:
-        cupti.launch("before", 1)
-        assert [activity.name for activity in record(lambda: [cupti.launch(name, 7) for name in "abc"])] == [*"abc"]
-        (copy,) = record(lambda: cupti.launch("memory", 7))
-        assert copy.name == "memory"
-        assert copy.end - copy.begin == 7
-        assert record(lambda: None) == []
-    assert not cupti.enabled
-
-
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [
-        ("ERROR_INSUFFICIENT_PRIVILEGES", "lets only an administrator profile"),
-        ("ERROR_VIRTUALIZED_DEVICE_INSUFFICIENT_PRIVILEGES", "lets only an administrator profile"),
-        ("ERROR_MULTIPLE_SUBSCRIBERS_NOT_SUPPORTED", "another profiler is attached"),
-        ("ERROR_NOT_COMPATIBLE", r"CUPTI does not start \(ERROR_NOT_COMPATIBLE \(99\)\)"),
-    ],
-)
-def test_why_nothing_can_be_recorded(cupti: Cupti, error: str, reason: str) -> None:
-    cupti.refuses = error
-    with pytest.raises(CannotRecord, match=reason), recording():
-        pass
-
-
-def test_an_error_of_the_work_stays_what_it_is(cupti: Cupti) -> None:
-    with pytest.raises(RuntimeError, match="the work's own") as raised, recording():
-        raise RuntimeError("the work's own")
-    assert not isinstance(raised.value, CannotRecord)
-    assert not cupti.enabled
-
-
-def test_without_cupti_the_reason_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_cupy.install(monkeypatch)
-    monkeypatch.setitem(sys.modules, "cupti", None)
-    with pytest.raises(CannotRecord, match=r"not installed: pip install matmul-ladder\[cuda13\]"), recording():
-        pass
 
 
 # the command on a stand-in GPU
@@ -164,7 +49,13 @@ class _Here:
 
 
 @pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch, cupti: Cupti) -> Iterator[Cupti]:
+def cupti(monkeypatch: pytest.MonkeyPatch) -> Cupti:
+    fake_cupy.install(monkeypatch)
+    return fake_cupti.install(monkeypatch)
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch, cupti: Cupti) -> Cupti:
     """Launches of the stepwise and the graph engine: right results, and made-up times."""
     emulated_gates.install(monkeypatch)
     emulated_launch = gates_cuda._function
@@ -391,90 +282,7 @@ def test_the_engines_of_a_cpu_from_the_command_to_the_picture(
     assert shown.split("\n", 1)[1].startswith(capsys.readouterr().out.split("wrote")[0])
 
 
-# what is said and drawn
-
-STEP = [("matmul", 3e-4), ("launch gap", 5e-5), ("gates", 1e-4), ("launch gap", 5e-5)]
-PERSISTENT = [
-    ("weights", 4e-6),
-    *[("matmul", 2e-6), ("gates", 5e-7), ("barrier", 2.5e-7)] * 8,
-    ("grid barrier", 5e-6),
-    ("loss, sums, update", 1e-6),
-    ("launch gap", 1e-6),
-]
-STEPWISE = [*[("gates", 1e-4), ("matmul", 3e-4)] * 20, ("loss, sums, update", 1e-3)]
-FUSED = [("weights", 2e-4), ("matmul and gates", 4e-3), ("loss, sums, update", 8e-4)]
-
-
-@pytest.mark.parametrize(
-    ("engine", "spans", "said"),
-    [
-        ("graph", STEP, "20% of a step's 500 µs are gaps between 2 kernels"),
-        (
-            "persistent",
-            PERSISTENT,
-            "21% of a step's 33.0 µs are waits, 6% for a block's other threads and 15% for all blocks; 48% are "
-            "products",
-        ),
-        ("stepwise", STEPWISE, "67% of a step's 9,000 µs are 20 products, the rest is what lies between them"),
-        ("fused", FUSED, "80% of a step's 5,000 µs are one parallel region, in which nobody waits for anybody"),
-    ],
-)
-def test_a_sentence_for_each_engine(engine: str, spans: list[tuple[Any, float]], said: str) -> None:
-    assert timeline.sentence(_point(engine, spans)) == f"{engine}, cuda-cupy-tensor: {said}"
-
-
-def _bars(axes: Any) -> dict[str, list[tuple[float, float]]]:
-    """Begin and length of each bar of a strip, by phase."""
-    return {
-        bars.get_label(): [(path.vertices[:, 0].min(), np.ptp(path.vertices[:, 0])) for path in bars.get_paths()]
-        for bars in axes.collections
-    }
-
-
-def _texts(figure: Any) -> list[str]:
-    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
-
-
-def test_the_figure_holds_every_span_where_it_was() -> None:
-    drawn = figure.draw(results.new("x", [], [_point("graph", STEP)], ceilings=None))
-    strip = drawn.axes[0]
-    found = _bars(strip)
-    np.testing.assert_allclose(found["matmul"], [(0, 300)])
-    np.testing.assert_allclose(found["gates"], [(350, 100)])
-    np.testing.assert_allclose(found["launch gap"], [(300, 50), (450, 50)])
-    assert strip.get_xlim() == pytest.approx((0, 500))
-    texts = _texts(drawn)
-    assert "graph, cuda-cupy-tensor: 500 µs" in texts
-    for phase, microseconds, share in (
-        ("matmul", "300", "60.0%"),
-        ("gates", "100", "20.0%"),
-        ("launch gap", "100", "20.0%"),
-    ):
-        assert texts[texts.index(phase) + 1 : texts.index(phase) + 3] == [microseconds, share]
-    assert any(text.endswith("LSTM of 128, batch 128\nunwatched a step took 500 (graph)") for text in texts)
-
-
-def test_steps_of_like_length_share_a_scale_and_others_are_compared_by_a_line() -> None:
-    like = figure.draw(results.new("x", [], [_point("stepwise", STEPWISE), _point("fused", FUSED)], ceilings=None))
-    strips = [axes for axes in like.axes if axes.get_title(loc="left")]
-    assert [strip.get_xlim()[1] for strip in strips] == pytest.approx([9000, 9000])
-    assert not any("its own scale" in text for text in _texts(like))
-    unlike = [_point("stepwise", STEPWISE), _point("persistent", PERSISTENT), _point("x", [], status="skipped")]
-    drawn = figure.draw(results.new("x", [], unlike, ceilings=None))
-    strips = [axes for axes in drawn.axes if axes.get_title(loc="left")]
-    assert [strip.get_xlim()[1] for strip in strips] == pytest.approx([9000, 33])
-    lines = [next(line for line in strip.lines if not line.get_clip_on()) for strip in strips]
-    assert [line.get_xdata()[1] for line in lines] == pytest.approx([1, 33 / 9000])
-    assert any("each strip has its own scale" in text for text in _texts(drawn))
-
-
-def test_a_part_is_enlarged_where_there_is_something_to_see() -> None:
-    drawn = figure.draw(results.new("x", [], [_point("stepwise", STEPWISE * 4), _point("fused", FUSED)], ceilings=None))
-    (part,) = (axes for axes in drawn.axes if axes.collections and not axes.get_title(loc="left"))
-    begin, end = part.get_xlim()
-    assert (begin, end) == pytest.approx((0.15 * 36_000, 0.185 * 36_000))
-    inside = [bar for own in _bars(part).values() for bar in own if begin < bar[0] < end]
-    assert len(inside) >= 4
+# bad input
 
 
 @pytest.mark.parametrize(
@@ -515,7 +323,7 @@ def test_a_product_of_many_processes_is_not_watched(
 def test_files_that_are_none_of_this_experiments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other, unknown = tmp_path / "other.json", tmp_path / "unknown.json"
     results.write(other, results.new("x", [], [results.ThreadPoint("work", 1, [1.0])], ceilings=None))
-    results.write(unknown, results.new("x", [], [_point("graph", STEP)], ceilings=None))
+    results.write(unknown, results.new("x", [], [timeline_point("graph", [("launch gap", 1.0)])], ceilings=None))
     unknown.write_text(json.dumps(json.loads(unknown.read_text())).replace('"launch gap"', '"coffee"'))
     for file, says in ((other, "holds no timelines"), (unknown, "Invalid enum value 'coffee'")):
         with pytest.raises(SystemExit) as stop:
