@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kernels import Kernel
     from rnn.settings import Settings
 
-__all__ = ["CHECKED_STEPS", "RATE", "Contestant", "Expected", "Runner", "contestants"]
+__all__ = ["CHECKED_STEPS", "RATE", "Contestant", "Expected", "Runner", "contestants", "same_start"]
 
 RATE = 0.001
 CHECKED_STEPS = 5
@@ -55,7 +55,7 @@ class Expected(NamedTuple):
         """By plain NumPy."""
         from experiments import _numpy_lstm
 
-        start, x, labels = _start(settings)
+        start, x, labels = same_start(settings)
         weights = {name: weight.astype(np.float64) for name, weight in start.items()}
         first: dict[str, NDArray] = {}
         losses = []
@@ -143,7 +143,7 @@ def _cudnn(settings: Settings, threads: int) -> dict[str, Contestant]:
     return found
 
 
-def _start(settings: Settings) -> tuple[dict[str, NDArray], NDArray, NDArray]:
+def same_start(settings: Settings) -> tuple[dict[str, NDArray], NDArray, NDArray]:
     """Weights, images and labels: the same for everyone."""
     from rnn.batches import Batches
     from rnn.data import DataError, load
@@ -160,7 +160,7 @@ def _engine(name: str, kernel: str, settings: Settings, resident: bool = True, *
     from rnn import engines
 
     running = engines.create(name, cli.get_kernel(kernel), settings, **toggles)
-    _, x, labels = _start(settings)
+    _, x, labels = same_start(settings)
     if resident:
         x, labels = running.place(x), running.place(labels)
     return Runner(lambda: running.train(x, labels), lambda: running.loss_and_gradients(x, labels)[1])
@@ -169,7 +169,7 @@ def _engine(name: str, kernel: str, settings: Settings, resident: bool = True, *
 def _numpy(settings: Settings) -> Runner:
     from experiments import _numpy_lstm
 
-    weights, x, labels = _start(settings)
+    weights, x, labels = same_start(settings)
 
     def step() -> float:
         loss, gradients = _numpy_lstm.loss_and_gradients(weights, x, labels)
@@ -183,7 +183,7 @@ def _numpy(settings: Settings) -> Runner:
 def _tensorflow(mode: str, settings: Settings, threads: int) -> Runner:
     from rnn.reference_network import Reference
 
-    _, x, labels = _start(settings)
+    _, x, labels = same_start(settings)
     reference = Reference(settings, mode, threads)
     return Runner(lambda: reference.train(x, labels), lambda: reference.loss_and_gradients(x, labels)[1])
 
@@ -191,5 +191,5 @@ def _tensorflow(mode: str, settings: Settings, threads: int) -> Runner:
 def _torch(settings: Settings, threads: int, device: str = "cpu", graph: bool = False, tf32: bool = False) -> Runner:
     from experiments._pytorch import Network
 
-    network = Network(*_start(settings), RATE, threads, device, graph, tf32)
+    network = Network(*same_start(settings), RATE, threads, device, graph, tf32)
     return Runner(network.step, network.gradients)

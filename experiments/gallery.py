@@ -95,6 +95,12 @@ def _training_race(theme: str) -> Figure:
     return race.draw(found, arithmetic_limit(found), theme)
 
 
+def _timeline(theme: str) -> Figure:
+    from plots import timeline
+
+    return timeline.draw(committed("timeline"), theme)
+
+
 def _accuracy(theme: str) -> Figure:
     from experiments._published import PUBLISHED
     from plots.accuracy import Tested, draw
@@ -120,6 +126,7 @@ PICTURES: dict[str, Callable[[str], Figure]] = {
     "roofline": _roofline,
     "thread_scaling": _thread_scaling,
     "training_race": _training_race,
+    "timeline": _timeline,
     "accuracy": _accuracy,
     "machines": _machines,
 }

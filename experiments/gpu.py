@@ -25,7 +25,7 @@ exit codes: 0 all done, 1 a step failed, 2 wrong usage, 3 no GPU"""
 
 # relative, as result files hold the command they come from
 RESULTS = Path(os.path.relpath(Path(__file__).parent / "results"))
-STEPS = ("tests", "sanitizer", "tune", "race", "scaling", "roofline", "steps", "training")
+STEPS = ("tests", "sanitizer", "tune", "race", "scaling", "roofline", "steps", "timeline", "training")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -86,6 +86,7 @@ def _commands(able: list[str]) -> dict[str, list[list[str]]]:
             [*python, "experiments.roofline", "--kernel", *able, *into("roofline"), "--sizes", "256", "1024", "4096"]
         ],
         "steps": [[*python, "experiments.training_race", "--kernel", "cuda", *into("training_race")]],
+        "timeline": [[*python, "experiments.timeline", "--kernel", "cuda", *into("timeline")]],
         "training": [
             [*python, "experiments.machines", "--measure", "--results", str(RESULTS / "machines" / f"{chip}.json")]
         ],

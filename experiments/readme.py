@@ -75,6 +75,15 @@ def race_paragraph() -> str:
     return f"Measured by `{found.command}` on {_machine(found)}: {said}."
 
 
+def timeline_paragraph() -> str:
+    """What each engine's step is about, from the committed timelines."""
+    from experiments.timeline import sentence, timelines
+
+    found = gallery.committed("timeline")
+    said = "; ".join(sentence(point) for point in timelines(found) if point.spans)
+    return f"Measured by `{found.command}` on {_machine(found)}: {said}."
+
+
 def reference_table() -> str:
     """How near ours and TensorFlow's are, from the committed checks, each of some cells and optimizers."""
     from experiments import _reference_tables
@@ -134,6 +143,7 @@ PARTS = {
     "ladder": ladder_table,
     "seeds": seeds_paragraph,
     "race": race_paragraph,
+    "timeline": timeline_paragraph,
     "reference": reference_table,
     "machines": machines_table,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kernels.measure.results import TrainingPoint, TranscriptLine
+from kernels.measure.results import TimelinePoint, TrainingPoint, TranscriptLine
 from rnn import report
 
 
@@ -36,3 +36,9 @@ def training_point(correct: int = 8700, images: int = 10_000, **changes: Any) ->
         images=images,
         interval=report.wilson(correct, images),
     )
+
+
+def timeline_point(engine: str, spans: list[tuple[Any, float]], **changes: Any) -> TimelinePoint:
+    """A step of these phases and seconds, as long unwatched as watched."""
+    given = {"status": "ok", "clock": "x", "samples": [sum(seconds for _, seconds in spans)] * 7} | changes
+    return TimelinePoint(engine, "cuda-cupy-tensor", 128, 128, 2, spans=spans, **given)

@@ -158,6 +158,7 @@ def test_list_and_index_name_everything(capsys: pytest.CaptureFixture[str]) -> N
         "roofline",
         "thread_scaling",
         "training_race",
+        "timeline",
         "readme",
         "gallery",
         "machines",

@@ -289,7 +289,7 @@ def test_gpu_runs_every_step_and_names_the_one_that_failed(
         "pytest",
         "kernels.tune",
         "experiments.gpu_race",
-        *["experiments." + name for name in ("matmul_scaling", "roofline", "training_race")],
+        *["experiments." + name for name in ("matmul_scaling", "roofline", "training_race", "timeline")],
     ]
     assert str(gpu.RESULTS / "gpu_race_h200.json") in next(
         command for command in ran if "experiments.gpu_race" in command

@@ -184,7 +184,7 @@ def test_the_race_switches_each_optimisation_off_and_all_lose_the_same(monkeypat
     kernel, settings = _cuda_kernel(), Settings(hidden=4, batch_size=8)
     monkeypatch.setattr(cli, "get_kernel", lambda name: kernel)
     _without_persistent(monkeypatch)
-    monkeypatch.setattr(_contestants, "_start", lambda settings: ({}, *_batches()[0]))
+    monkeypatch.setattr(_contestants, "same_start", lambda settings: ({}, *_batches()[0]))
     entries = _contestants._engines(kernel, settings)
     assert all(entry.on_gpu for entry in entries.values())
     assert [name.replace(f", {kernel.name}", "") for name in entries] == [

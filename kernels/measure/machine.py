@@ -20,6 +20,7 @@ _SOFTWARE = (
     "llvmlite",
     "cupy-cuda12x",
     "cupy-cuda13x",
+    "cupti-python",
     "tensorflow",
     "tensorflow-cpu",
     "torch",

@@ -20,6 +20,7 @@ from kernels.measure import machine
 from kernels.measure.bandwidth import Level
 from kernels.measure.ceilings import Ceilings
 from kernels.measure.files import write_atomically
+from kernels.measure.timeline import TimelinePoint
 from kernels.measure.timing import Spread, spread
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "ResultsError",
     "StepPoint",
     "ThreadPoint",
+    "TimelinePoint",
     "TrainingPoint",
     "TranscriptLine",
     "command_line",
@@ -211,7 +213,7 @@ class AgreementPoint(msgspec.Struct, frozen=True, tag="agreement"):
         return max(abs(ours - theirs) / abs(theirs) for ours, theirs in pairs)
 
 
-Point = MatmulPoint | TrainingPoint | StepPoint | ThreadPoint | AgreementPoint
+Point = MatmulPoint | TrainingPoint | StepPoint | ThreadPoint | AgreementPoint | TimelinePoint
 
 
 class Results(msgspec.Struct, frozen=True):

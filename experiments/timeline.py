@@ -1,0 +1,179 @@
+"""``python -m experiments.timeline``: where do the microseconds of one training step go, engine by engine?
+
+Each engine must first agree with float64 on gradients and losses. What a step is at is told on a CPU by the host's
+clock around each product or parallel region, on a GPU by the records of each launch, and by what the persistent
+kernel stamps. To watch costs time, so the same steps are also timed unwatched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments import _pictures
+from experiments._apart import Apart
+from experiments._contestants import RATE, Expected
+from experiments._timelines import Recorded, Watched
+from kernels import cli, progress
+
+if TYPE_CHECKING:
+    from kernels import Kernel
+    from kernels.measure.results import Results, TimelinePoint
+    from rnn.settings import Settings
+
+EXAMPLES = """\
+  python -m experiments.timeline                            the engines of the GPU, or of the CPU where there is none
+  python -m experiments.timeline --kernel numba --plot timeline.png
+  python -m experiments.timeline --kernel cuda cuda-cublas --results timeline.json
+  python -m experiments.timeline --from timeline.json --plot timeline.svg
+exit codes: 0 done, 1 an engine is wrong, 2 wrong usage, 3 a kernel asked for cannot run here"""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = _parser().parse_args(arguments)
+    with cli.errors_as_lines():
+        cli.require_writable(options.results)
+        _pictures.require(options.plot)
+        found = cli.read_results(options.source) if options.source else _measure(options, arguments)
+        points = timelines(found)
+        if not points:
+            raise cli.CommandError(f"{options.source} holds no timelines; it is not a result file of this experiment")
+        _show(points)
+        if options.plot:
+            _draw(found, options.plot)
+        if options.results:
+            cli.write_results(options.results, found)
+        wrong = [f"{point.name}: {point.reason}" for point in points if point.status == "failed"]
+        if wrong:
+            raise cli.CommandError("; ".join(wrong), cli.CHECK_FAILED)
+
+
+def _draw(found: Results, path: Path) -> None:
+    from plots import timeline
+
+    if any(point.spans for point in timelines(found)):
+        _pictures.save(timeline.draw(found), path)
+    else:
+        print(f"{path} is not drawn: nothing could be recorded")
+
+
+def _parser() -> argparse.ArgumentParser:
+    p = cli.Parser("python -m experiments.timeline", "Show what a training step is at, moment by moment.", EXAMPLES)
+    p.add_argument("--kernel", nargs="+", default=["auto"], metavar="NAME", help=f"{cli.kernel_help()} (default: auto)")
+    p.add_argument("--batch-size", type=cli.at_least(1), default=128, metavar="N", help="(default: %(default)s)")
+    p.add_argument("--hidden", type=cli.at_least(1), default=128, metavar="N", help="(default: %(default)s)")
+    cli.add_threads(p)
+    p.add_argument("--results", type=Path, metavar="FILE", help="write a result file (.json)")
+    p.add_argument("--plot", type=Path, metavar="FILE", help="draw it (.png, .svg or .pdf)")
+    p.add_argument("--from", dest="source", type=Path, metavar="FILE", help="show a result file, measure nothing")
+    return p
+
+
+def timelines(found: Results) -> list[TimelinePoint]:
+    """Those of a result file."""
+    from kernels.measure.results import TimelinePoint
+
+    return [point for point in found.points if isinstance(point, TimelinePoint)]
+
+
+def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
+    cli.use_threads(options.threads)
+    chosen = {kernel.name: kernel for kernel in map(cli.get_kernel, options.kernel)}
+
+    if others := [name for name, kernel in chosen.items() if kernel.spec.family == "mpi"]:
+        raise cli.CommandError(f"{others[0]} runs in other processes too, which cannot be watched from this one")
+
+    from kernels.measure import machine, results
+    from rnn.settings import Settings
+
+    print(f"Machine: {machine.describe().sentence()}", flush=True)
+    settings = Settings(batch_size=options.batch_size, hidden=options.hidden, learning_rate=RATE)
+    expected = Expected.of(settings)
+    entries = [(engine, kernel) for kernel in chosen.values() for engine in _engines(kernel)]
+    points = []
+    with progress.named(len(entries)) as advance:
+        for engine, kernel in entries:
+            advance(f"{engine}, {kernel.name}")
+            points.append(_point(engine, kernel, settings, options.threads, expected))
+    return results.new("experiments.timeline", arguments, points, ceilings=None)
+
+
+def _engines(kernel: Kernel) -> tuple[str, ...]:
+    """From the slowest to the fastest, so that each shows what the next one takes away."""
+    return ("stepwise", "graph", "persistent") if kernel.spec.family == "cuda" else ("stepwise", "fused")
+
+
+def _point(engine: str, kernel: Kernel, settings: Settings, threads: int, expected: Expected) -> TimelinePoint:
+    from kernels.measure.results import TimelinePoint
+    from rnn import engines
+
+    point = partial(TimelinePoint, engine, kernel.name, settings.batch_size, settings.hidden, threads)
+    try:
+        engines.choose(engine, kernel, settings)
+    except engines.UnsupportedEngine as error:
+        return point("skipped", str(error).partition(";")[0])
+    name = f"{engine}, {kernel.name}"
+    rounds_to = "float32" if engine == "persistent" else kernel.spec.rounds_to
+    with Apart(name, partial(Watched, engine, kernel.name, settings), threads) as watched:
+        losses, gradients = watched.call("begin")
+        if wrong := expected.disagreement(losses, gradients, rounds_to):
+            return point("failed", wrong)
+        found: Recorded = watched.call("record")
+    if found.reason:
+        return point("skipped", found.reason)
+    return point("ok", None, found.clock, found.spans, found.samples)
+
+
+def _show(points: list[TimelinePoint]) -> None:
+    from rich.console import Console
+
+    from experiments._tables import table
+    from kernels.measure.timing import spread
+
+    told = [point for point in points if point.spans]
+    if told:
+        made = table(
+            f"One training step; batch {told[0].batch_size}, hidden {told[0].hidden}", "by", "at", "µs", "share"
+        )
+        made.columns[1].justify = "left"
+        for point in told:
+            for row, (phase, seconds) in enumerate(point.phases.items()):
+                made.add_row("" if row else point.name, phase, _us(seconds), f"{seconds / point.seconds:.1%}")
+            made.add_row("", "the step", _us(point.seconds), "")
+            made.add_row("", "the step, unwatched", _us(spread(point.samples).median), "", end_section=True)
+        Console().print(made)
+    for point in points:
+        print(sentence(point) if point.spans else f"{point.name} {point.status}: {point.reason}")
+
+
+def sentence(point: TimelinePoint) -> str:
+    """What the step of an engine is about."""
+    own, whole = point.phases, point.seconds
+
+    def share(*phases: str) -> str:
+        return f"{sum(seconds for phase, seconds in own.items() if phase in phases) / whole:.0%}"
+
+    of = f"of a step's {_us(whole)} µs are"
+    gaps = point.count("launch gap")
+    if gaps > 1:
+        return f"{point.name}: {share('launch gap')} {of} gaps between {len(point.spans) - gaps} kernels"
+    if "barrier" in own or "grid barrier" in own:
+        return (
+            f"{point.name}: {share('barrier', 'grid barrier')} {of} waits, {share('barrier')} for a block's other "
+            f"threads and {share('grid barrier')} for all blocks; {share('matmul')} are products"
+        )
+    if "matmul and gates" in own:
+        return f"{point.name}: {share('matmul and gates')} {of} one parallel region, in which nobody waits for anybody"
+    return f"{point.name}: {share('matmul')} {of} {point.count('matmul')} products, the rest is what lies between them"
+
+
+def _us(seconds: float) -> str:
+    return f"{seconds * 1e6:,.1f}" if seconds < 1e-4 else f"{seconds * 1e6:,.0f}"
+
+
+if __name__ == "__main__":
+    main()
