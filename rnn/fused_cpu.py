@@ -49,7 +49,7 @@ class FusedCPU(Stepwise):
 
     def train(self, x: NDArray, labels: NDArray, until_now: UntilNow = _ignore) -> float:
         loss, gradients = self.loss_and_gradients(x, labels, until_now)
-        self._optimizer.update(self.weights, gradients)
+        self.update(gradients)
         until_now("update")
         return loss
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 import shlex
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -22,6 +19,7 @@ from kernels.measure import machine, results, timing
 from rnn import checkpoint, engines, report
 from rnn.batches import Batches, as_steps
 from rnn.data import DataError, load
+from rnn.interrupt import interrupt_flag
 from rnn.settings import Settings
 from rnn.stepwise import Stepwise
 from rnn.team import Team
@@ -69,7 +67,7 @@ class Run:
         if self.compiles:
             with self.team.agreeing():
                 # held back: a compiler turns a Ctrl-C in its midst into an error of its own
-                with _interrupt_flag() as interrupted:
+                with interrupt_flag() as interrupted:
                     start_up = timing.first_call(lambda: self.engine.prepare(*self.batches[0]))
                 if interrupted:
                     raise cli.CommandError("interrupted before the first step", cli.INTERRUPTED)
@@ -192,7 +190,7 @@ class Run:
         self._if_lost(self.options.checkpoint if self.options.resume else None)
         if every and self.step == 0:
             self._save(self.options.checkpoint)
-        with _interrupt_flag() as interrupted, progress.steps(self.step, self.options.steps) as advance:
+        with interrupt_flag() as interrupted, progress.steps(self.step, self.options.steps) as advance:
             while self.step < self.options.steps:
                 x, labels = self.batches[self.step]
                 if self.parallel:
@@ -335,19 +333,3 @@ class Run:
             raise cli.CommandError(
                 f"accuracy {correct / images:.4f} is below --target-accuracy {target:g}", cli.CHECK_FAILED
             )
-
-
-@contextmanager
-def _interrupt_flag() -> Iterator[list[bool]]:
-    """A list that is no longer empty once Ctrl-C was pressed: a step is never left half done. A second one stops."""
-    pressed: list[bool] = []
-
-    def note(number: int, frame: object) -> None:
-        pressed.append(True)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield pressed
-    finally:
-        signal.signal(signal.SIGINT, before)
