@@ -90,7 +90,8 @@ extern "C" __global__ void __launch_bounds__(SIDE * ROWS)
 round_operand(const float* __restrict__ x, unsigned short* __restrict__ y, int lines, int depth, long long down,
               long long along, int pitch) {
     __shared__ float tile[SIDE][SIDE + 1];
-    const int line = blockIdx.y * SIDE, p = blockIdx.x * SIDE;
+    const int across = (pitch + SIDE - 1) / SIDE;  // blocks; all count in x, as in y there are too few for long operands
+    const int line = blockIdx.x / across * SIDE, p = blockIdx.x % across * SIDE;
     // read along x's memory, whichever way that is, and write along y's
     const bool turned = down == 1;
     for (int r = threadIdx.y; r < SIDE; r += ROWS) {

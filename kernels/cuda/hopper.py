@@ -43,7 +43,7 @@ class HopperC:
         ):
             rounded = cupy.empty((lines, pitch), np.uint16)
             distances = (k, 1) if k_contiguous else (1, lines)
-            grid = (math.ceil(pitch / _SIDE), math.ceil(lines / _SIDE))
+            grid = (math.ceil(pitch / _SIDE) * math.ceil(lines / _SIDE),)
             sizes = (np.int32(lines), np.int32(k), *map(np.int64, distances), np.int32(pitch))
             round_operand(grid, (_SIDE, _ROWS), (x, rounded, *sizes))
             # `rounded` is kept until the launch; CuPy's pool gives its memory out again in this stream only
