@@ -203,14 +203,6 @@ def test_too_little_memory_is_told_in_gib(cupy: Any) -> None:
         arrays.run(too_large, x, x, None)
 
 
-def test_cublas_refuses_tf32(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kernels.cuda import cublas
-
-    monkeypatch.setenv("CUPY_TF32", "1")
-    with pytest.raises(RuntimeError, match="TF32"):
-        cublas.product(None, None, None)
-
-
 # -- what a GPU must have
 
 
