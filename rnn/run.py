@@ -260,6 +260,7 @@ class Run:
                 real=times[0],
                 user=times[1],
                 sys=times[2],
+                sm_clock=machine.sm_clock() if self.kernel.startswith("cuda-") else None,
             )
             cli.write_results(self.options.results, results.new(self.module, self.arguments, [point], ceilings=None))
         target = self.options.target_accuracy
