@@ -12,6 +12,8 @@ from collections.abc import Iterator
 import pytest
 
 from kernels.cuda import offline
+from kernels.cuda.programs import PROGRAMS
+from kernels.cuda.tiles import Tensor
 from kernels.measure import gpu_ceilings
 from rnn import persistent_cuda, persistent_sizes
 
@@ -19,7 +21,7 @@ pytestmark = pytest.mark.skipif(
     offline.why_no_compiler() is not None, reason=str(offline.why_no_compiler() or "there is one")
 )
 
-FFMA, LDG = 0x023, 0x181
+FFMA, LDG, LDS = 0x023, 0x181, 0x184
 
 
 def instructions(cubin: bytes) -> Iterator[tuple[int, int]]:
@@ -57,3 +59,13 @@ def _read_only(cubin: bytes) -> list[bool]:
     found = [high >> 15 & 1 == 1 for low, high in instructions(cubin) if low & 0x1FF == LDG]
     assert found
     return found
+
+
+@pytest.mark.parametrize("architecture", [80, 90])
+@pytest.mark.parametrize("tile", PROGRAMS["cuda-cupy-tensor"].tiles, ids=str)
+def test_fragments_are_loaded_from_a_few_addresses(tile: Tensor, architecture: int) -> None:
+    """A load adds a constant to its address for nothing. Where it cannot, each takes two instructions for its address,
+    and the tensor cores wait for those."""
+    code = offline.compile_kernel("cuda-cupy-tensor", architecture, tile=tile).cubin
+    with_constant = [low >> 40 != 0 for low, _ in instructions(code) if low & 0x1FF == LDS]
+    assert with_constant.count(True) > 16 > with_constant.count(False)

@@ -52,8 +52,9 @@ matmul(const float* __restrict__ a, const float* __restrict__ b, float* __restri
         wait_copies<STAGES - 2>();
         __syncthreads();
         fetch(tile + STAGES - 1);
-        const float* a_tile = stages + tile % STAGES * STAGE + row + g;
-        const float* b_tile = stages + tile % STAGES * STAGE + BLOCK_K * A_STRIDE + column + g;
+        // what differs from lane to lane stands here, so that all further distances are part of the loads
+        const float* a_tile = stages + tile % STAGES * STAGE + t * A_STRIDE + row + g;
+        const float* b_tile = stages + tile % STAGES * STAGE + BLOCK_K * A_STRIDE + t * B_STRIDE + column + g;
 #pragma unroll
         for (int p = 0; p < BLOCK_K; p += 8) {
             unsigned a_piece[PIECES_DOWN][4], b_piece[PIECES_ACROSS][2];
@@ -61,11 +62,11 @@ matmul(const float* __restrict__ a, const float* __restrict__ b, float* __restri
             for (int r = 0; r < PIECES_DOWN; ++r)
 #pragma unroll
                 for (int q = 0; q < 4; ++q)
-                    a_piece[r][q] = to_tf32(a_tile[(p + t + q / 2 * 4) * A_STRIDE + r * 16 + q % 2 * 8]);
+                    a_piece[r][q] = to_tf32(a_tile[(p + q / 2 * 4) * A_STRIDE + r * 16 + q % 2 * 8]);
 #pragma unroll
             for (int s = 0; s < PIECES_ACROSS; ++s)
 #pragma unroll
-                for (int q = 0; q < 2; ++q) b_piece[s][q] = to_tf32(b_tile[(p + t + q * 4) * B_STRIDE + s * 8]);
+                for (int q = 0; q < 2; ++q) b_piece[s][q] = to_tf32(b_tile[(p + q * 4) * B_STRIDE + s * 8]);
 #pragma unroll
             for (int r = 0; r < PIECES_DOWN; ++r)
 #pragma unroll
