@@ -73,7 +73,7 @@ matmul(const float* __restrict__ a, const float* __restrict__ b, float* __restri
         // what differs from lane to lane stands here, so that all further distances are part of the loads
         const float* a_tile = stages + tile % STAGES * STAGE + A::at(row + g, t);
         const float* b_tile = stages + tile % STAGES * STAGE + A::SIZE + B::at(column + g, t);
-#pragma unroll
+#pragma unroll 2  // more would need more registers than there are
         for (int p = 0; p < BLOCK_K; p += 8) {
             unsigned a_piece[PIECES_DOWN][4], b_piece[PIECES_ACROSS][2];
 #pragma unroll
