@@ -165,6 +165,7 @@ class Scaling:
                 threads=self.threads,
                 status=status,  # type: ignore[arg-type]
                 first_call=self._first_call[kernel.name],
+                rounds_to=kernel.spec.rounds_to,
                 **details,  # type: ignore[arg-type]
             )
         )

@@ -1,5 +1,8 @@
 """``python -m experiments.gpu_race``: how far is each CUDA kernel from cuBLAS, in one run and in turns?
 
+Each is set against cuBLAS in the same format: float32, TF32, or bf16. All take float32 operands and leave a float32
+result. With bf16 both sides' times contain the rounding of the operands, by the same kernel; "product alone" is timed
+besides, with operands rounded before.
 Every contestant's call is captured as a CUDA graph, so that the figure is the GPU's time and not that of the host,
 which for small products is the longer one. Each result is checked against the float64 bound before it is timed.
 """
@@ -8,13 +11,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import kernels
 from experiments._scaling import NETWORK_SHAPES, Shape
 from kernels import cli, progress
-from kernels.ladder import LADDER
+from kernels.ladder import LADDER, find
 
 if TYPE_CHECKING:
     from kernels import Kernel
@@ -23,9 +27,10 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   python -m experiments.gpu_race
   python -m experiments.gpu_race --kernel cuda-cupy-warptile --shapes 4096x4096x4096 8192x8192x8192 --results race.json
-exit codes: 0 done, 1 a kernel was wrong, 2 wrong usage, 3 no GPU"""
+exit codes: 0 done, 1 a kernel was wrong or above the peak, 2 wrong usage, 3 no GPU"""
 
-YARDSTICK = "cuda-cublas"
+YARDSTICKS = {"float32": "cuda-cublas", "tf32": "cuda-cublas-tf32", "bf16": "cuda-cublas-bf16"}
+ALONE = ", product alone"
 SHAPES = ("1024x1024x1024", "4096x4096x4096", "4095x4095x4095", "8192x8192x8192", *NETWORK_SHAPES)
 _LONGEST = 20e-3  # seconds of a graph: short ones hold many calls
 
@@ -38,26 +43,31 @@ def main(arguments: list[str] | None = None) -> None:
         if options.source:
             _show(cli.read_results(options.source))
             return
-        yardstick = cli.get_kernel(YARDSTICK)
         own = [spec.name for spec in LADDER if spec.family == "cuda" and kernels.unavailable(spec.name) is None]
-        chosen = {kernel.name: kernel for kernel in map(cli.get_kernel, [YARDSTICK, *(options.kernel or own)])}
-        if strangers := [name for name, kernel in chosen.items() if kernel.spec.family != "cuda"]:
+        asked = [cli.get_kernel(name) for name in options.kernel or own or [YARDSTICKS["float32"]]]
+        if strangers := [kernel.name for kernel in asked if kernel.spec.family != "cuda"]:
             raise cli.CommandError(f"{', '.join(strangers)} does not run on the GPU")
-        assert yardstick.name in chosen
+        names = [*(_yardstick(kernel.name) for kernel in asked), *(kernel.name for kernel in asked)]
+        chosen = [cli.get_kernel(name) for name in dict.fromkeys(names)]
 
         from kernels.measure import gpu_ceilings, machine, results
 
         print(f"Machine: {machine.describe().sentence()}")
         limits, _ = gpu_ceilings.measure()
         print(f"Limits:  {limits.peak_flops / 1e12:.1f} TFLOP/s, {limits.memory_bandwidth / 1e9:,.0f} GB/s", flush=True)
-        points = _race(list(chosen.values()), options.shapes, options.rounds, limits.threads)
+        points = _race(chosen, options.shapes, options.rounds, limits.threads)
         found = results.new("experiments.gpu_race", arguments, points, None, gpu_ceilings=limits)
         if options.results:
             cli.write_results(options.results, found)
         _show(found)
-        if wrong := [
-            f"{point.kernel} at {point.shape}: {point.reason}" for point in points if point.status == "failed"
-        ]:
+        wrong = [f"{point.kernel} at {point.shape}: {point.reason}" for point in points if point.status == "failed"]
+        wrong += [
+            f"{point.kernel} at {point.shape} is above the GPU's peak"
+            for point in points
+            # other formats have units of their own, whose peak was not measured
+            if point.rounds_to == "float32" and point.samples and point.rate.median > limits.peak_flops
+        ]
+        if wrong:
             raise cli.CommandError("; ".join(wrong), cli.CHECK_FAILED)
 
 
@@ -89,9 +99,10 @@ def _race(chosen: list[Kernel], shapes: list[Shape], rounds: int, threads: int) 
 
 def _at(shape: Shape, chosen: list[Kernel], rounds: int, threads: int) -> list[MatmulPoint]:
     """All contestants at one shape, in turns."""
+    import cupy
     import numpy as np
 
-    from kernels.contract import VerificationError
+    from kernels.contract import Reference, VerificationError
     from kernels.cuda import timing
     from kernels.cuda.arrays import to_device
     from kernels.measure.machine import sm_clock
@@ -99,74 +110,128 @@ def _at(shape: Shape, chosen: list[Kernel], rounds: int, threads: int) -> list[M
     from kernels.measure.timing import MIN_SAMPLES, alternate
 
     a, b = (to_device(x) for x in shape.operands())
+    out = cupy.empty((shape.m, shape.n), np.float32)  # one for all: only what is checked must stay
+    reference = Reference.of(a, b)  # on the GPU
+    contestants = {name: (kernel, call) for kernel in chosen for name, call in _calls(kernel, a, b, out).items()}
     turns, wrong, errors = {}, {}, {}
-    for kernel in chosen:
-        out = to_device(np.full((shape.m, shape.n), np.nan, np.float32))
+    for name, (kernel, call) in contestants.items():
+        out[...] = np.nan
+        call()
         try:
-            errors[kernel.name] = _check(kernel, kernel.matmul(a, b, out), a, b)
+            errors[name] = reference.check(out, name, kernel.spec.rounds_to)
         except VerificationError as error:
-            wrong[kernel.name] = str(error)
+            wrong[name] = str(error)
             continue
-
-        def call(kernel: Kernel = kernel, out: object = out) -> object:
-            return kernel.matmul(a, b, out)  # type: ignore[arg-type]
-
         once = min(timing.sample(call, 1) for _ in range(3))
         calls = max(1, min(100, int(_LONGEST / once)))
-        graph = timing.captured(call, calls)
-        turns[kernel.name] = lambda graph=graph, calls=calls: [
+        graph = timing.Captured(call, calls)
+        turns[name] = lambda graph=graph, calls=calls: [
             timing.sample(graph.launch, 1) / calls for _ in range(MIN_SAMPLES)
         ]
     samples = alternate(turns, rounds)
     clock = sm_clock()
     return [
         MatmulPoint(
-            kernel=kernel.name,
+            kernel=name,
             m=shape.m,
             k=shape.k,
             n=shape.n,
             threads=threads,
             layout=shape.layout,  # type: ignore[arg-type]
-            status="failed" if kernel.name in wrong else "ok",
-            reason=wrong.get(kernel.name),
-            error=errors.get(kernel.name),
-            samples=samples.get(kernel.name, []),
+            status="failed" if name in wrong else "ok",
+            reason=wrong.get(name),
+            error=errors.get(name),
+            samples=samples.get(name, []),
             sm_clock=clock,
+            rounds_to=kernel.spec.rounds_to,
         )
-        for kernel in chosen
+        for name, (kernel, _) in contestants.items()
     ]
 
 
-def _check(kernel: Kernel, c: object, a: object, b: object) -> float:
-    """The error in units of the bound. The reference is computed on the GPU, in float64."""
-    from kernels.contract import Reference
+def _calls(kernel: Kernel, a: Any, b: Any, out: Any) -> dict[str, Callable[[], object]]:
+    """The kernel's product, and without the rounding where that is a launch of its own."""
+    from kernels.cuda.hopper import Rounding
 
-    return Reference.of(a, b).check(c, kernel.name, kernel.spec.rounds_to)  # type: ignore[arg-type]
+    found: dict[str, Callable[[], object]] = {kernel.name: lambda: kernel.matmul(a, b, out)}
+    product = kernel.product
+    if isinstance(product, Rounding):
+        operands = product.rounded(a, b)
+        found[kernel.name + ALONE] = lambda: product.multiply(*operands, out, a.shape[1])
+    return found
+
+
+def _yardstick(contestant: str) -> str:
+    """cuBLAS in the contestant's format; the product alone against the product alone."""
+    name, comma, alone = contestant.partition(",")
+    return YARDSTICKS[find(name).rounds_to.partition(",")[0]] + comma + alone
 
 
 def _show(found: Results) -> None:
     from rich.console import Console
 
     from experiments._tables import table
-    from kernels.measure.results import MatmulPoint
-    from kernels.measure.timing import ratio
 
     console = Console()
-    points = [point for point in found.points if isinstance(point, MatmulPoint)]
-    for shape in dict.fromkeys(point.shape for point in points):
-        here = {point.kernel: point for point in points if point.shape == shape}
-        yardstick = here.get(YARDSTICK)
-        made = table(f"{shape}, float32", "kernel", "µs", "TFLOP/s", "of cuBLAS", "±")
+    for shape, here in _by_shape(found).items():
+        made = table(f"{shape}, float32 in and out", "kernel", "µs", "TFLOP/s", "of", "cuBLAS", "±")
         for name, point in here.items():
             if not point.samples:
-                made.add_row(name, point.status, "", "", "")
+                made.add_row(name, point.status, "", "", "", "")
                 continue
-            against = ("", "")
-            if yardstick and yardstick.samples:
-                times = ratio(yardstick.samples, point.samples)
-                against = (f"{times.median:.2f}", f"{times.half_range:.2f}")
+            share = _share(here, name, _yardstick(name))
+            against = (_yardstick(name).removeprefix("cuda-").removesuffix(ALONE), *share) if share else ("", "", "")
             made.add_row(name, f"{point.seconds.median * 1e6:,.1f}", f"{point.rate.median / 1e12:.2f}", *against)
         console.print(made)
+    for sentence in sentences(found):
+        print(sentence)
+
+
+def sentences(found: Results) -> list[str]:
+    """At each shape: the fastest hand-written kernel of each format beside cuBLAS, and Numba beside CUDA C."""
+    said = []
+    for shape, here in _by_shape(found).items():
+        timed = {name: point for name, point in here.items() if point.samples}
+        own = sorted((name for name in timed if find(name.partition(",")[0]).handwritten), key=_median(timed))
+        best = {_yardstick(name): name for name in reversed(own)}
+        parts = [
+            f"{name} is {' ± '.join(share)} times as fast as {yardstick}"
+            for yardstick, name in best.items()
+            if (share := _share(timed, name, yardstick))
+        ]
+        twins = [(name, name.replace("numba", "cupy")) for name in timed if name.startswith("cuda-numba-")]
+        parts += [
+            f"{numba} takes {' ± '.join(share)} times as long as {c}"
+            for numba, c in twins
+            if (share := _share(timed, c, numba))
+        ]
+        if parts:
+            said.append(f"At {shape}: {'; '.join(sorted(parts))}.")
+    return said
+
+
+def _by_shape(found: Results) -> dict[str, dict[str, MatmulPoint]]:
+    from kernels.measure.results import MatmulPoint
+
+    shapes: dict[str, dict[str, MatmulPoint]] = {}
+    for point in found.points:
+        if isinstance(point, MatmulPoint):
+            shapes.setdefault(point.shape, {})[point.kernel] = point
+    return shapes
+
+
+def _median(points: Mapping[str, MatmulPoint]) -> Callable[[str], float]:
+    return lambda name: points[name].seconds.median
+
+
+def _share(points: Mapping[str, MatmulPoint], faster: str, slower: str) -> tuple[str, str] | None:
+    """How many times as fast one is as the other, and half the interquartile range; None where one was not timed."""
+    from kernels.measure.timing import ratio
+
+    if not all(name in points and points[name].samples for name in (faster, slower)):
+        return None
+    times = ratio(points[slower].samples, points[faster].samples)
+    return f"{times.median:.2f}", f"{times.half_range:.2f}"
 
 
 if __name__ == "__main__":

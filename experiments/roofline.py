@@ -8,6 +8,7 @@ arithmetic intensity, FLOP per byte that must move at least (Williams, Waterman 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,7 +112,8 @@ def _roof(found: Results, point: MatmulPoint) -> tuple[str, float]:
         level for level in found.levels if size <= level.capacity * (point.threads if level.name < "L3" else 1)
     )
     fed = level.bandwidth * point.intensity
-    peak = found.ceilings.peak_flops
+    # of units for other formats no peak was measured: only memory bounds them
+    peak = found.ceilings.peak_flops if point.rounds_to == "float32" else math.inf
     return ("arithmetic", peak) if peak <= fed else (level.name, fed)
 
 

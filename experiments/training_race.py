@@ -89,12 +89,21 @@ def _race(options: argparse.Namespace, arguments: list[str]) -> None:
                 else:
                     turns[name] = partial(racer.call, "turn")
         taken = timing.alternate(turns, options.rounds)
+        clock = machine.sm_clock() if chip else None
     # once more: a neighbour on the same machine may have been busy the first time
     limits = max(limits, ceilings.measure(options.threads), key=lambda found: found.peak_flops)
     for name, samples in taken.items():
         seconds, losses = first[name]
         points.append(
-            results.StepPoint(name, **setting, status="ok", loss=losses[0], first_call=seconds, samples=samples)
+            results.StepPoint(
+                name,
+                **setting,
+                status="ok",
+                loss=losses[0],
+                first_call=seconds,
+                samples=samples,
+                sm_clock=clock if entries[name].on_gpu else None,
+            )
         )
     points += [results.StepPoint(name, **setting, status="skipped", reason=reason) for name, reason in absent.items()]
 

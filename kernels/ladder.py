@@ -21,7 +21,7 @@ class KernelSpec:
     architecture: the least compute capability of a GPU, 61 for 6.1; 0 where none is needed. only_architecture: no newer
     one will do either.
     handwritten: False for a vendor's library, which is here as a yardstick.
-    rounds_to: name of the format that operands are rounded to, where it is not float32.
+    rounds_to: name of the format that operands are rounded to, where it is not float32; of `contract.OPERAND_ROUNDOFF`.
     """
 
     name: str
@@ -201,11 +201,30 @@ LADDER: tuple[KernelSpec, ...] = (
     ),
     KernelSpec(
         name="cuda-cublas",
-        idea="yardstick: NVIDIA's cuBLAS through CuPy, TF32 off",
+        idea="yardstick: NVIDIA's cuBLAS, TF32 off",
         bottleneck="the chip's float32 arithmetic; it shows what is possible, not how",
         requires=_CUPY,
         architecture=50,
         handwritten=False,
+    ),
+    KernelSpec(
+        name="cuda-cublas-tf32",
+        idea="yardstick of cuda-cupy-tensor: cuBLAS on tensor cores, operands shortened to TF32",
+        bottleneck="the tensor cores; it shows what is possible, not how",
+        requires=_CUPY,
+        architecture=80,
+        handwritten=False,
+        rounds_to="tf32, cut off",
+    ),
+    KernelSpec(
+        name="cuda-cublas-bf16",
+        idea="yardstick of cuda-cupy-hopper: cuBLAS on operands that the same kernel rounds to bf16",
+        bottleneck="the tensor cores; it shows what is possible, not how",
+        requires=_CUPY,
+        architecture=90,
+        only_architecture=True,
+        handwritten=False,
+        rounds_to="bf16",
     ),
     KernelSpec(
         name="mpi-summa",

@@ -66,6 +66,7 @@ class FusedNetwork(Network):
         here = library(logits)
         gradient, loss = here.empty(logits.shape, np.float32), here.empty((), np.float64)
         sizes = map(np.int32, logits.shape)
+        labels = labels.astype(np.uint8, copy=False)  # as the kernel reads them
         _function("softmax_cross_entropy", device())((1,), (_THREADS,), (logits, labels, gradient, loss, *sizes))
         return loss, gradient
 

@@ -325,6 +325,7 @@ class Run:
                 real=times[0],
                 user=times[1],
                 sys=times[2],
+                sm_clock=machine.sm_clock() if self.kernel.startswith("cuda-") else None,
             )
             found_results = results.new(self.module, self.arguments, [point], ceilings=None)
             self.team.from_first(lambda: cli.write_results(self.options.results, found_results))

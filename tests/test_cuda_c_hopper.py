@@ -35,7 +35,7 @@ def rounded(x: np.ndarray, tile: Hopper, order: Order, source: Path) -> np.ndarr
     pitch = -(-depth // 8) * 8
     y = np.full((lines, pitch), 0xFFFF, np.uint16)
     emulate(
-        source, PROGRAM.options(tile), (-(-pitch // 32), -(-lines // 32)), (32, 8), 0,
+        source, PROGRAM.options(tile), (-(-pitch // 32) * -(-lines // 32),), (32, 8), 0,
         x, y, lines, depth, *(stride // 4 for stride in x.strides), pitch,
         order=order, at_start=order == "reverse", kernel="round_operand",
     )  # fmt: skip

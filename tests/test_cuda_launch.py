@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import importlib.metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -153,6 +154,20 @@ def test_layouts(cupy: Any) -> None:
     assert not layout(x, seven.reshape(8, 7), memory[128 : 128 + 56].reshape(8, 7)).aligned
 
 
+def test_numba_does_not_warn_of_small_grids(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its warning would end every run in which warnings are errors."""
+    config = pytest.importorskip("numba.cuda.core.config")
+    driver = pytest.importorskip("numba.cuda.cudadrv.driver")
+    from kernels.cuda import numba_naive
+
+    monkeypatch.setattr(config, "CUDA_LOW_OCCUPANCY_WARNINGS", 1)
+    monkeypatch.setattr(driver, "_to_core_stream", lambda stream: stream)
+    with pytest.warns(match="low occupancy"):
+        numba_naive.kernel[(1, 1), (32, 8)]
+    launch.NumbaCuda(numba_naive)
+    assert numba_naive.kernel[(1, 1), (32, 8)]
+
+
 # -- arrays
 
 
@@ -203,15 +218,15 @@ def test_too_little_memory_is_told_in_gib(cupy: Any) -> None:
         arrays.run(too_large, x, x, None)
 
 
-def test_cublas_refuses_tf32(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kernels.cuda import cublas
-
-    monkeypatch.setenv("CUPY_TF32", "1")
-    with pytest.raises(RuntimeError, match="TF32"):
-        cublas.product(None, None, None)
-
-
 # -- what a GPU must have
+
+
+def test_the_extras_bring_the_libraries_that_cupys_wheels_lack() -> None:
+    settings = configparser.ConfigParser()
+    settings.read(Path(__file__).parents[1] / "setup.cfg")
+    for major in ("12", "13"):
+        asked = settings["options.extras_require"][f"cuda{major}"].split("\n")
+        assert any(line.startswith(f"cupy-cuda{major}x[ctk]>=14") for line in asked)
 
 
 @pytest.fixture

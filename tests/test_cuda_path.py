@@ -33,12 +33,12 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_cupy.install(monkeypatch)
     monkeypatch.setattr(kernels, "unavailable", lambda name: None)
     monkeypatch.setattr(launch, "gpu", lambda device: launch.GPU("stand-in", 90, 2, 232_448))
-    monkeypatch.setattr(launch, "_function", lambda program, tile, layout, device: _emulated(program, tile, layout))
+    monkeypatch.setattr(launch, "_function", lambda program, tile, layout, device: emulated(program, tile, layout))
     monkeypatch.setattr(
         hopper,
         "_functions",
         lambda program, tile, device: tuple(
-            _emulated(program, tile, kernel=name) for name in ("matmul", "round_operand")
+            emulated(program, tile, kernel=name) for name in ("matmul", "round_operand")
         ),
     )
     monkeypatch.setattr(hopper, "tensor_map", _boxes)
@@ -46,17 +46,25 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda, "as_cuda_array", lambda x, sync: x)
 
 
-def _emulated(program: Program, tile: Tile, layout: tuple[bool, ...] = (), kernel: str = "matmul") -> Any:
+def emulated(program: Program, tile: Tile, layout: tuple[bool, ...] = (), kernel: str = "matmul") -> Any:
+    """A kernel as CuPy would give it, run by the emulation."""
     if not emulation.available():
         pytest.skip("the emulator needs g++")
 
     def run(grid: Any, block: Any, arguments: Any, shared_mem: int = 0) -> None:
+        _check_grid(grid)
         plain = [_memory(x) if isinstance(x, np.ndarray) else x for x in arguments]
         emulation.emulate(
             program.source, program.options(tile, *layout), grid, block, shared_mem, *plain, kernel=kernel
         )
 
     return run
+
+
+def _check_grid(grid: tuple[int, ...]) -> None:
+    across, *others = grid
+    assert across < 2**31
+    assert all(blocks <= 65_535 for blocks in others), f"a chip refuses a grid of {grid}"
 
 
 def _memory(x: np.ndarray) -> np.ndarray:
@@ -124,6 +132,29 @@ def test_in_parts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = _operand(260, 3, "n"), _operand(3, 33, "n")
     for x, y in ((a, b), (a.T.copy().T, b)):
         Reference.of(x, y).check(_kernel(name).matmul(x, y), name)
+
+
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=lambda program: program.name)
+def test_a_chip_takes_the_grids_of_long_operands(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of their products is computed: millions of threads would be too many for the emulation."""
+    launched: list[tuple[int, ...]] = []
+
+    def function(*_: object) -> Callable[..., None]:
+        return lambda grid, block, arguments, shared_mem=0: launched.append(grid)
+
+    monkeypatch.setattr(launch, "_function", function)
+    monkeypatch.setattr(hopper, "_functions", lambda *_: (function(), function()))
+    monkeypatch.setattr(hopper, "tensor_map", lambda *_: None)
+    long, short = np.empty((2_200_003, 2), np.float32), np.empty((2, 3), np.float32)
+    for a, b in ((long, short), (short.T.copy(), long.T), (long.T, np.empty((2_200_003, 3), np.float32))):
+        launch.for_program(program)(*(x.view(fake_cupy.ndarray) for x in (a, b)), _c(a, b))
+    assert launched
+    for grid in launched:
+        _check_grid(grid)
+
+
+def _c(a: np.ndarray, b: np.ndarray) -> Any:
+    return np.empty((len(a), b.shape[1]), np.float32).view(fake_cupy.ndarray)
 
 
 @pytest.mark.parametrize("program", PROGRAMS.values(), ids=lambda program: program.name)

@@ -20,6 +20,7 @@ from experiments import gpu, gpu_race, matmul_scaling, roofline
 from kernels import cli, tune
 from kernels.cuda import compile as compiler
 from kernels.cuda import launch, sizes, timing
+from kernels.cuda.hopper import Rounding
 from kernels.cuda.programs import PROGRAMS
 from kernels.cuda.tiles import WarpTile
 from kernels.measure import gpu_ceilings, machine, results
@@ -121,7 +122,7 @@ def test_samples_are_the_gpus_time_per_call(clock: Clock) -> None:
     assert len(samples) >= 7
     assert samples == pytest.approx([2e-4] * len(samples))
     assert timing.repeat(lambda: clock.run("work"), 0.001, cold=True) == pytest.approx([2e-4] * 7)
-    graph = timing.captured(lambda: clock.run("work"), 5)
+    graph = timing.Captured(lambda: clock.run("work"), 5)
     assert timing.sample(graph.launch, 1) == pytest.approx(1e-3)
 
 
@@ -194,6 +195,80 @@ def test_race_against_cublas(clock: Clock, tmp_path: Path, capsys: pytest.Captur
     assert shown.endswith(capsys.readouterr().out)
 
 
+class Halves(Rounding):
+    """A product that is rounded first, on the stand-in's clock."""
+
+    def __init__(self, clock: Clock, name: str) -> None:
+        self.clock, self.name = clock, name
+
+    def rounded(self, a: Any, b: Any) -> tuple[Any, Any]:
+        self.clock.run("rounding")
+        return a, b
+
+    def multiply(self, a: Any, b: Any, c: Any, k: int) -> None:
+        self.clock.run(self.name)
+        _multiply(a, b, c)
+
+
+def test_each_format_is_set_against_cublas_in_the_same_format(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = launch.product
+    monkeypatch.setattr(
+        launch, "product", lambda spec: Halves(clock, spec.name) if spec.rounds_to == "bf16" else plain(spec)
+    )
+    clock.seconds = {
+        "fma_chains": 1e-6, "rounding": 1e-3,
+        "cuda-cublas": 9e-3, "cuda-cublas-tf32": 4e-3, "cuda-cublas-bf16": 2e-3,
+        "cuda-cupy-register": 20e-3, "cuda-numba-register": 22e-3, "cuda-cupy-warptile": 10e-3,
+        "cuda-cupy-tensor": 5e-3, "cuda-cupy-hopper": 3e-3,
+    }  # fmt: skip
+    file = tmp_path / "race.json"
+    asked = [f"cuda-cupy-{name}" for name in ("register", "warptile", "tensor", "hopper")]
+    how = ["--shapes", "16x8x24", "--rounds", "1", "--results", str(file)]
+    gpu_race.main(["--kernel", "cuda-numba-register", *asked, *how])
+    assert gpu_race.sentences(results.read(file)) == [
+        "At 16x8x24: "
+        # with the rounding (3 + 1) : (2 + 1), without it 3 : 2
+        "cuda-cupy-hopper is 0.75 ± 0.00 times as fast as cuda-cublas-bf16; "
+        "cuda-cupy-hopper, product alone is 0.67 ± 0.00 times as fast as cuda-cublas-bf16, product alone; "
+        "cuda-cupy-tensor is 0.80 ± 0.00 times as fast as cuda-cublas-tf32; "
+        "cuda-cupy-warptile is 0.90 ± 0.00 times as fast as cuda-cublas; "
+        "cuda-numba-register takes 1.10 ± 0.00 times as long as cuda-cupy-register."
+    ]
+    assert gpu_race.sentences(results.read(file))[0] in capsys.readouterr().out
+    formats = {point.kernel: point.rounds_to for point in results.read(file).points}  # type: ignore[union-attr]
+    assert formats["cuda-cublas-tf32"] == "tf32, cut off"
+    assert formats["cuda-cupy-hopper, product alone"] == "bf16"
+
+
+def test_race_refuses_a_rate_above_the_peak_in_float32_alone(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    clock.seconds = {"cuda-cublas": 1.0, "cuda-cupy-vector": 1e-5, "cuda-cupy-tensor": 1e-5, "fma_chains": 1e3}
+    with pytest.raises(SystemExit) as ended:
+        gpu_race.main(["--kernel", "cuda-cupy-vector", "cuda-cupy-tensor", "--shapes", "64x64x64", "--rounds", "1"])
+    assert ended.value.code == cli.CHECK_FAILED
+    said = capsys.readouterr().err
+    assert "cuda-cupy-vector at 64x64x64 is above the GPU's peak" in said
+    assert "cuda-cupy-tensor" not in said
+
+
+def test_a_result_file_names_what_its_figures_depend_on(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _with_gpu(monkeypatch)
+    file = tmp_path / "race.json"
+    clock.seconds = {"fma_chains": 1e-6}
+    gpu_race.main(["--kernel", "cuda-cupy-tensor", "--shapes", "8x8x8", "--rounds", "1", "--results", str(file)])
+    written = json.loads(file.read_text())
+    chip = written["machine"]["gpus"][0]
+    assert (chip["name"], chip["driver"], chip["max_sm_clock"]) == ("NVIDIA H200", "580", 1980)
+    assert written["dtype"] == "float32"
+    assert written["command"].startswith("python -m experiments.gpu_race --kernel cuda-cupy-tensor --shapes 8x8x8")
+    assert [(p["inputs"], p["rounds_to"], p["sm_clock"]) for p in written["points"]] == [
+        ("N(0,1)", "tf32, cut off", 1980), ("N(0,1)", "tf32", 1980),
+    ]  # fmt: skip
+
+
 def test_race_refuses_wrong_results(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -260,6 +335,17 @@ def test_roofline_of_the_gpu(clock: Clock, tmp_path: Path, capsys: pytest.Captur
     assert "roofs of their own" in capsys.readouterr().err
 
 
+def test_no_roof_of_float32_is_over_tensor_cores(clock: Clock, tmp_path: Path) -> None:
+    clock.seconds = {"cuda-cupy-tensor": 1e-5, "fma_chains": 1e3, "copy": 1e-12}
+    file = tmp_path / "roofline.json"
+    roofline.main(["--kernel", "cuda-cupy-tensor", "--sizes", "64", "--results", str(file)])
+    found = results.read(file)
+    point = next(point for point in found.points if isinstance(point, results.MatmulPoint) and point.samples)
+    assert found.ceilings is not None
+    assert point.rate.median > found.ceilings.peak_flops
+    assert roofline._roof(found, point)[0] == "memory"
+
+
 def test_gpu_says_so_where_there_is_none(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(kernels, "unavailable", lambda name: "no NVIDIA driver is installed")
     with pytest.raises(SystemExit) as ended:
@@ -271,9 +357,7 @@ def test_gpu_says_so_where_there_is_none(monkeypatch: pytest.MonkeyPatch, capsys
 def test_gpu_runs_every_step_and_names_the_one_that_failed(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    chip = machine.GPU("NVIDIA H200", 2**37, "9.0", 1980, "580")
-    described = machine.describe()
-    monkeypatch.setattr(machine, "describe", lambda: type(described)(**{**_fields(described), "gpus": [chip]}))
+    _with_gpu(monkeypatch)
     ran: list[list[str]] = []
 
     def run(command: list[str], check: bool) -> Any:
@@ -298,6 +382,12 @@ def test_gpu_runs_every_step_and_names_the_one_that_failed(
     assert "tune: exit code 1" in said.err
     assert "sanitizer: compute-sanitizer is not installed, left out" in said.out
     assert "training: skipped" in said.out
+
+
+def _with_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    chip = machine.GPU("NVIDIA H200", 2**37, "9.0", 1980, "580")
+    described = machine.describe()
+    monkeypatch.setattr(machine, "describe", lambda: type(described)(**{**_fields(described), "gpus": [chip]}))
 
 
 def _fields(struct: Any) -> dict[str, Any]:

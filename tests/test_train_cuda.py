@@ -135,6 +135,17 @@ def test_a_graph_leaves_the_weights_alone_until_it_trains_and_follows_a_restored
         np.testing.assert_array_equal(other.arrays[name], weight)
 
 
+@emulated
+def test_labels_may_be_of_any_integers(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_cupy.install(monkeypatch)
+    emulated_gates.install(monkeypatch)
+    there = StepwiseCUDA(Settings(hidden=4, batch_size=8), _matmul)
+    x, labels = _batches(there.place)[0]
+    expected, _ = there.loss_and_gradients(x, labels)
+    found, _ = there.loss_and_gradients(x, labels.astype(np.int64))
+    assert float(found) == float(expected)
+
+
 def test_batches_on_the_gpu_are_those_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_cupy.install(monkeypatch)
     host, device = _batches(), _batches(StepwiseCUDA.place)

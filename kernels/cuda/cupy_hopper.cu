@@ -73,12 +73,21 @@ matmul(const __grid_constant__ TensorMap a_map, const __grid_constant__ TensorMa
         }
         wgmma_wait<0>();
         const int warp = thread / 32 % 4, g = thread % 32 / 4, t = thread % 4;
+        // two neighbours at once, where all rows begin at multiples of 8 bytes: four threads fill 32 bytes as a whole
+        const bool pairs = n % 2 == 0 && reinterpret_cast<unsigned long long>(c) % 8 == 0;
 #pragma unroll
         for (int j = 0; j < BLOCK_N / 8; ++j)
 #pragma unroll
-            for (int q = 0; q < 4; ++q) {
-                const int row = top + rows + 16 * warp + g + q / 2 * 8, column = left + 8 * j + 2 * t + q % 2;
-                if (row < m && column < n) c[static_cast<long long>(row) * n + column] = total[4 * j + q];
+            for (int q = 0; q < 4; q += 2) {
+                const int row = top + rows + 16 * warp + g + q / 2 * 8, column = left + 8 * j + 2 * t;
+                if (row >= m || column >= n) continue;
+                float* to = c + static_cast<long long>(row) * n + column;
+                if (pairs) {
+                    *reinterpret_cast<float2*>(to) = make_float2(total[4 * j + q], total[4 * j + q + 1]);
+                } else {
+                    to[0] = total[4 * j + q];
+                    if (column + 1 < n) to[1] = total[4 * j + q + 1];
+                }
             }
     }
 }
@@ -90,7 +99,8 @@ extern "C" __global__ void __launch_bounds__(SIDE * ROWS)
 round_operand(const float* __restrict__ x, unsigned short* __restrict__ y, int lines, int depth, long long down,
               long long along, int pitch) {
     __shared__ float tile[SIDE][SIDE + 1];
-    const int line = blockIdx.y * SIDE, p = blockIdx.x * SIDE;
+    const int across = (pitch + SIDE - 1) / SIDE;  // blocks; all count in x, as in y there are too few for long operands
+    const int line = blockIdx.x / across * SIDE, p = blockIdx.x % across * SIDE;
     // read along x's memory, whichever way that is, and write along y's
     const bool turned = down == 1;
     for (int r = threadIdx.y; r < SIDE; r += ROWS) {

@@ -5,8 +5,9 @@
 // cupy_pipelined.cu.
 // TF32 keeps 11 significant bits of each number of A and B; their products are summed in float32. The result is as far
 // from the exact product as that rounding makes it, and no further.
-// With 8 numbers of padding a row of shared memory is 8 banks further than the last, so that the 4 rows x 8 numbers that
-// a warp reads for a fragment lie in 32 different banks.
+// An operand lies in shared memory as it lies in global memory, so that copies are of 16 bytes either way. For a fragment a
+// warp reads 4 steps of k x 8 lines: 32 different banks if a step of k is 8 banks further than the last (8 numbers of
+// padding), or, with k along the rows, if a line is an odd number of fours further (4 numbers of padding).
 // Limit: the operands pass through registers on their way from shared memory. cupy_hopper.cu lets the tensor cores read
 // shared memory themselves.
 //
@@ -17,8 +18,26 @@
 
 constexpr int WARPS_ACROSS = BLOCK_N / WARP_N;
 constexpr int THREADS = 32 * (BLOCK_M / WARP_M) * WARPS_ACROSS;
-constexpr int A_STRIDE = BLOCK_M + 8, B_STRIDE = BLOCK_N + 8;
-constexpr int STAGE = BLOCK_K * (A_STRIDE + B_STRIDE);
+
+// A tile of an operand: where the number of line and step of k stands, and how it comes there.
+template <int LINES, bool K_CONTIGUOUS>
+struct Operands {
+    static constexpr int STRIDE = K_CONTIGUOUS ? BLOCK_K + 4 : LINES + 8, SIZE = STRIDE * (K_CONTIGUOUS ? LINES : BLOCK_K);
+    static __device__ __forceinline__ int at(int line, int p) {
+        return K_CONTIGUOUS ? line * STRIDE + p : p * STRIDE + line;
+    }
+    static __device__ __forceinline__ void fetch(float* tile, const Operand& from, int first, int start, int thread) {
+        if (K_CONTIGUOUS)  // the same with lines and steps of k exchanged
+            fill_async<BLOCK_K, LINES, STRIDE, THREADS, false, VECTOR>(tile, {from.x, from.depth, from.lines, from.pitch},
+                                                                       start, first, thread);
+        else
+            fill_async<LINES, BLOCK_K, STRIDE, THREADS, false, VECTOR>(tile, from, first, start, thread);
+    }
+};
+
+using A = Operands<BLOCK_M, A_K_CONTIGUOUS>;
+using B = Operands<BLOCK_N, B_K_CONTIGUOUS>;
+constexpr int STAGE = A::SIZE + B::SIZE;
 constexpr int PIECES_DOWN = WARP_M / 16, PIECES_ACROSS = WARP_N / 8;  // of 16 x 8 numbers of C
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
@@ -39,9 +58,8 @@ matmul(const float* __restrict__ a, const float* __restrict__ b, float* __restri
         float* stage = stages + tile % STAGES * STAGE;
         if (tile < tiles) {
             const int start = tile * BLOCK_K;
-            fill_async<BLOCK_M, BLOCK_K, A_STRIDE, THREADS, A_K_CONTIGUOUS, VECTOR>(stage, from_a, top, start, thread);
-            fill_async<BLOCK_N, BLOCK_K, B_STRIDE, THREADS, B_K_CONTIGUOUS, VECTOR>(stage + BLOCK_K * A_STRIDE, from_b,
-                                                                                    left, start, thread);
+            A::fetch(stage, from_a, top, start, thread);
+            B::fetch(stage + A::SIZE, from_b, left, start, thread);
         }
         commit_copies();  // also past the end, so that the newest groups are always the same number
     };
@@ -52,20 +70,21 @@ matmul(const float* __restrict__ a, const float* __restrict__ b, float* __restri
         wait_copies<STAGES - 2>();
         __syncthreads();
         fetch(tile + STAGES - 1);
-        const float* a_tile = stages + tile % STAGES * STAGE + row + g;
-        const float* b_tile = stages + tile % STAGES * STAGE + BLOCK_K * A_STRIDE + column + g;
-#pragma unroll
+        // what differs from lane to lane stands here, so that all further distances are part of the loads
+        const float* a_tile = stages + tile % STAGES * STAGE + A::at(row + g, t);
+        const float* b_tile = stages + tile % STAGES * STAGE + A::SIZE + B::at(column + g, t);
+#pragma unroll 2  // more would need more registers than there are
         for (int p = 0; p < BLOCK_K; p += 8) {
             unsigned a_piece[PIECES_DOWN][4], b_piece[PIECES_ACROSS][2];
 #pragma unroll
             for (int r = 0; r < PIECES_DOWN; ++r)
 #pragma unroll
                 for (int q = 0; q < 4; ++q)
-                    a_piece[r][q] = to_tf32(a_tile[(p + t + q / 2 * 4) * A_STRIDE + r * 16 + q % 2 * 8]);
+                    a_piece[r][q] = to_tf32(a_tile[A::at(r * 16 + q % 2 * 8, p + q / 2 * 4)]);
 #pragma unroll
             for (int s = 0; s < PIECES_ACROSS; ++s)
 #pragma unroll
-                for (int q = 0; q < 2; ++q) b_piece[s][q] = to_tf32(b_tile[(p + t + q * 4) * B_STRIDE + s * 8]);
+                for (int q = 0; q < 2; ++q) b_piece[s][q] = to_tf32(b_tile[B::at(s * 8, p + q * 4)]);
 #pragma unroll
             for (int r = 0; r < PIECES_DOWN; ++r)
 #pragma unroll

@@ -10,18 +10,21 @@ from typing import Any
 import numpy as np
 
 from kernels.cuda import compile as compiler
-from kernels.cuda.launch import Layout, gpu
+from kernels.cuda.launch import gpu
 from kernels.cuda.programs import Program
 from kernels.cuda.tiles import Hopper
 
-__all__ = ["HopperC", "tensor_map"]
+__all__ = ["HopperC", "Rounding", "tensor_map"]
 
 _SIDE, _ROWS = 32, 8  # threads of round_operand
 _BF16, _SWIZZLE_128, _PROMOTE_TO_256 = 9, 3, 3  # CUtensorMapDataType, CUtensorMapSwizzle, CUtensorMapL2promotion
 
 
-class HopperC:
-    """The product of cupy_hopper.cu. tile: sizes to use; the program's first where it is None."""
+class Rounding:
+    """A product in two steps: operands rounded to bf16 by the kernel round_operand of cupy_hopper.cu, then multiplied.
+
+    tile: sizes of that program; its first where it is None.
+    """
 
     def __init__(self, program: Program, tile: Hopper | None = None) -> None:
         self.program = program
@@ -29,26 +32,43 @@ class HopperC:
 
     def __call__(self, a: Any, b: Any, c: Any) -> None:
         """c (M,N) = a (M,K) · b (K,N), float32 CuPy arrays, operands rounded to bf16; C order or transposed."""
+        self.multiply(*self.rounded(a, b), c, a.shape[1])
+
+    def rounded(self, a: Any, b: Any) -> tuple[Any, Any]:
+        """a and bᵀ as bf16, K along their rows and zeros after it: rows of 16 bytes, as the copy engine wants.
+
+        They need not be kept until the launch is done: CuPy's pool gives memory out again in the same stream only.
+        """
         import cupy
 
-        (m, n), k = c.shape, a.shape[1]
-        tile = self.tile
-        matmul, round_operand = _functions(self.program, tile, cupy.cuda.Device().id)
-        layout = Layout.of(a, b, c)
-        pitch = 8 * math.ceil(k / 8)  # rows of 16 bytes, as the copy engine wants them
-        maps = []
-        for x, lines, k_contiguous, rows in (
-            (a, m, layout.a_k_contiguous, tile.block_m),
-            (b, n, layout.b_k_contiguous, tile.block_n),
-        ):
-            rounded = cupy.empty((lines, pitch), np.uint16)
+        _, round_operand = _functions(self.program, self.tile, cupy.cuda.Device().id)
+        (m, k), n = a.shape, b.shape[1]
+        pitch = 8 * math.ceil(k / 8)
+        found = []
+        for x, lines, k_contiguous in ((a, m, a.flags.c_contiguous), (b, n, not b.flags.c_contiguous)):
+            y = cupy.empty((lines, pitch), np.uint16)
             distances = (k, 1) if k_contiguous else (1, lines)
-            grid = (math.ceil(pitch / _SIDE), math.ceil(lines / _SIDE))
             sizes = (np.int32(lines), np.int32(k), *map(np.int64, distances), np.int32(pitch))
-            round_operand(grid, (_SIDE, _ROWS), (x, rounded, *sizes))
-            # `rounded` is kept until the launch; CuPy's pool gives its memory out again in this stream only
-            maps.append((rounded, tensor_map(rounded.data.ptr, lines, pitch, rows, tile.block_k)))
-        arguments = (maps[0][1], maps[1][1], c, np.int32(m), np.int32(n), np.int32(k))
+            grid = (math.ceil(pitch / _SIDE) * math.ceil(lines / _SIDE),)
+            round_operand(grid, (_SIDE, _ROWS), (x, y, *sizes))
+            found.append(y)
+        return found[0], found[1]
+
+    def multiply(self, a: Any, b: Any, c: Any, k: int) -> None:
+        """c (M,N) = a · b for what `rounded` gave."""
+        raise NotImplementedError
+
+
+class HopperC(Rounding):
+    """The product of cupy_hopper.cu."""
+
+    def multiply(self, a: Any, b: Any, c: Any, k: int) -> None:
+        import cupy
+
+        (m, n), tile = c.shape, self.tile
+        matmul, _ = _functions(self.program, tile, cupy.cuda.Device().id)
+        maps = (_map(a, tile.block_m, tile.block_k), _map(b, tile.block_n, tile.block_k))
+        arguments = (*maps, c, np.int32(m), np.int32(n), np.int32(k))
         matmul(tile.grid(m, n), tile.block, arguments, shared_mem=tile.shared_bytes)
 
 
@@ -61,6 +81,11 @@ def _functions(program: Program, tile: Hopper, device: int) -> tuple[Any, Any]:
     matmul = module.get_function("matmul")
     matmul.max_dynamic_shared_size_bytes = tile.shared_bytes
     return matmul, module.get_function("round_operand")
+
+
+def _map(x: Any, box_rows: int, box_columns: int) -> np.ndarray:
+    rows, columns = x.shape
+    return tensor_map(x.data.ptr, rows, columns, box_rows, box_columns)
 
 
 def tensor_map(pointer: int, rows: int, columns: int, box_rows: int, box_columns: int) -> np.ndarray:

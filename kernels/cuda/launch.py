@@ -136,6 +136,10 @@ class NumbaCuda:
     """The product of a Numba CUDA kernel's module."""
 
     def __init__(self, module: ModuleType) -> None:
+        from numba import config
+
+        # Numba warns of every grid below 128 blocks; a small product has no more
+        config.CUDA_LOW_OCCUPANCY_WARNINGS = 0
         self.module = module
 
     def __call__(self, a: Any, b: Any, c: Any) -> None:

@@ -229,6 +229,12 @@ class Tensor(_Warps):
 
     _padding = 8
 
+    @property
+    def shared_bytes(self) -> int:
+        """Enough for operands with k along their rows, too, which are padded there."""
+        along_k = 4 * self.stages * (self.block_k + 4) * (self.block_m + self.block_n)
+        return max(super().shared_bytes, along_k)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         _require(self.warp_m % 16 == 0 == self.warp_n % 8, "pieces of 16 x 8 do not divide the warp")

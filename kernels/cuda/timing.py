@@ -8,7 +8,7 @@ from typing import Any
 
 from kernels.measure.timing import MAX_SAMPLES, MIN_SAMPLES
 
-__all__ = ["captured", "repeat", "sample"]
+__all__ = ["Captured", "repeat", "sample"]
 
 _SHORTEST = 1e-3  # seconds: events are exact to half a microsecond
 _WARM_UP = 3
@@ -41,21 +41,31 @@ def repeat(call: Callable[[], object], min_time: float = 0.2, cold: bool = False
     return [sample(call, calls, cold) for _ in range(wanted)]
 
 
-def captured(call: Callable[[], object], calls: int) -> Any:
+class Captured:
     """`calls` calls as a CUDA graph, whose `launch()` costs the host one step: what is left is the GPU's own time.
 
-    The call is made once before, so that everything is compiled and allocated.
+    The call is made once before, so that everything is compiled and allocated. What it allocates is written at every
+    launch, so the graph has memory of its own, which no one else is given.
     """
-    import cupy
 
-    stream = cupy.cuda.Stream(non_blocking=True)
-    with stream:
-        call()
-        stream.synchronize()
-        stream.begin_capture()
-        for _ in range(calls):
+    def __init__(self, call: Callable[[], object], calls: int) -> None:
+        import cupy
+
+        self._memory = cupy.cuda.MemoryPool()
+        stream = cupy.cuda.Stream(non_blocking=True)
+        # what was put into another stream must be there
+        cupy.cuda.Device().synchronize()
+        with cupy.cuda.using_allocator(self._memory.malloc), stream:
             call()
-        return stream.end_capture()
+            stream.synchronize()
+            stream.begin_capture()
+            for _ in range(calls):
+                call()
+            self._graph = stream.end_capture()
+
+    def launch(self) -> None:
+        """Put the graph into CuPy's current stream."""
+        self._graph.launch()
 
 
 def _flush_l2(cupy: Any) -> None:

@@ -44,6 +44,7 @@ __all__ = [
 
 SCHEMA = 1
 _INTERVAL = tuple[float, float]
+_IMAGES = "images, pixels / 255"
 
 
 class ResultsError(ValueError):
@@ -65,6 +66,7 @@ class MatmulPoint(msgspec.Struct, frozen=True, tag="matmul"):
     layout: n for an operand in C order, t for a transposed view, a's first.
     transfer: seconds to copy a and b to the GPU and c back, which the samples of a CUDA kernel do not contain.
     sm_clock: of the GPU's multiprocessors in MHz, when the samples had been taken.
+    inputs: what the numbers of a and b are drawn from. rounds_to: the format that the kernel rounds them to first.
     """
 
     kernel: str
@@ -80,6 +82,8 @@ class MatmulPoint(msgspec.Struct, frozen=True, tag="matmul"):
     layout: Literal["nn", "nt", "tn", "tt"] = "nn"
     transfer: list[float] = []
     sm_clock: int | None = None
+    inputs: str = "N(0,1)"
+    rounds_to: str = "float32"
 
     @property
     def shape(self) -> str:
@@ -126,7 +130,8 @@ class TrainingPoint(msgspec.Struct, frozen=True, tag="training"):
     """One training run; real, user and sys are seconds of the whole process, as the shell's `time` reports them.
 
     energy: joules of the whole machine meanwhile, by meter; empty where nothing told it. processes: that shared each
-    batch, over MPI; real is the first one's, threads is of each, user and sys are of all.
+    batch, over MPI; real is the first one's, threads is of each, user and sys are of all. sm_clock: as of a
+    MatmulPoint, when the training had ended.
     """
 
     kernel: str
@@ -152,6 +157,8 @@ class TrainingPoint(msgspec.Struct, frozen=True, tag="training"):
     sys: float
     energy: dict[str, float] = {}
     processes: int = 1
+    inputs: str = _IMAGES
+    sm_clock: int | None = None
 
     @property
     def accuracy(self) -> float:
@@ -170,7 +177,7 @@ class ThreadPoint(msgspec.Struct, frozen=True, tag="threads"):
 class StepPoint(msgspec.Struct, frozen=True, tag="step"):
     """One way to do a training step of the published network. Samples are seconds per step.
 
-    loss: of the first step, from the same weights and batch for every contestant.
+    loss: of the first step, from the same weights and batch for every contestant. sm_clock: as of a MatmulPoint.
     """
 
     contestant: str
@@ -184,6 +191,8 @@ class StepPoint(msgspec.Struct, frozen=True, tag="step"):
     samples: list[float] = []
     cell: str = "lstm"
     optimizer: str = "sgd"
+    inputs: str = _IMAGES
+    sm_clock: int | None = None
 
 
 class AgreementPoint(msgspec.Struct, frozen=True, tag="agreement"):
@@ -217,7 +226,7 @@ Point = MatmulPoint | TrainingPoint | StepPoint | ThreadPoint | AgreementPoint |
 
 
 class Results(msgspec.Struct, frozen=True):
-    """One result file. price: of the machine in dollars, where its owner told it."""
+    """One result file. price: of the machine in dollars, where its owner told it. dtype: of operands and results."""
 
     schema: int
     command: str
@@ -230,6 +239,7 @@ class Results(msgspec.Struct, frozen=True):
     levels: list[Level] = []
     gpu_ceilings: Ceilings | None = None
     price: float | None = None
+    dtype: str = "float32"
 
 
 def new(

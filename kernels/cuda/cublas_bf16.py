@@ -1,0 +1,26 @@
+"""The yardstick of cuda-cupy-hopper: cuBLAS on operands rounded to bf16, with float32 sums and a float32 result.
+
+At the same time: whatever NVIDIA's engineers found best for this chip and this shape.
+The operands are rounded by the same kernel as cuda-cupy-hopper's, and laid out alike, K along the rows, which suits the
+tensor cores best: what differs is the product. Both can be timed without the rounding (`multiply`).
+Limit: the tensor cores, and for the rounding the memory's bandwidth.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kernels.cuda import gemm
+from kernels.cuda.hopper import Rounding
+from kernels.cuda.programs import PROGRAMS
+
+
+class CublasBF16(Rounding):
+    """The product in two steps."""
+
+    def multiply(self, a: Any, b: Any, c: Any, k: int) -> None:
+        first, second = (gemm.Operand(x.data.ptr, True, x.shape[1], gemm.BF16) for x in (a, b))
+        gemm.multiply(first, second, c, k)
+
+
+product = CublasBF16(PROGRAMS["cuda-cupy-hopper"])

@@ -1,0 +1,71 @@
+"""What stands in the machine code that no register count shows: instructions are counted by their opcodes.
+
+Since Volta an instruction is 16 bytes, whose lowest 12 bits are its opcode; the 9 lowest leave the operands' kinds out.
+The numbers are what nvdisasm prints with -hex.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from kernels.cuda import offline
+from kernels.cuda.programs import PROGRAMS
+from kernels.cuda.tiles import Tensor
+from kernels.measure import gpu_ceilings
+from rnn import persistent_cuda, persistent_sizes
+
+pytestmark = pytest.mark.skipif(
+    offline.why_no_compiler() is not None, reason=str(offline.why_no_compiler() or "there is one")
+)
+
+FFMA, LDG, LDS = 0x023, 0x181, 0x184
+
+
+def instructions(cubin: bytes) -> Iterator[tuple[int, int]]:
+    """The two halves of each instruction of an ELF file's kernels."""
+    (table,) = struct.unpack_from("<Q", cubin, 0x28)
+    size, count, names = struct.unpack_from("<HHH", cubin, 0x3A)
+    sections = [struct.unpack_from("<IIQQQQ", cubin, table + size * i) for i in range(count)]
+    for name, _, _, _, offset, length in sections:
+        if cubin[sections[names][4] + name :].startswith(b".text."):
+            yield from struct.iter_unpack("<QQ", cubin[offset : offset + length])
+
+
+@pytest.mark.parametrize("architecture", [75, 80, 90])
+def test_the_measured_peak_is_hardly_lowered_by_counting(architecture: int) -> None:
+    code = offline.compile_source(gpu_ceilings._SOURCE, f"sm_{architecture}").cubin
+    found = [low & 0x1FF == FFMA for low, _ in instructions(code)]
+    # the rest is what stands before and after the loop, once
+    assert sum(found) >= 64 * 8
+    assert sum(found) / len(found) > 0.85
+
+
+@pytest.mark.parametrize("architecture", [80, 90])
+def test_the_persistent_kernel_reads_nothing_through_the_cache_that_knows_no_barrier(architecture: int) -> None:
+    """What other blocks wrote before a barrier of the grid must not come from the read-only cache (ld.global.nc)."""
+    sizes = persistent_sizes.choose(128, 128, 132, 166_912)
+    source = persistent_cuda.SOURCE
+    code = offline.compile_source(source, f"sm_{architecture}", sizes.options(str(source.parent))).cubin
+    assert True not in _read_only(code)
+    # and such a load would be seen
+    assert True in _read_only(offline.compile_kernel("cuda-cupy-naive", architecture).cubin)
+
+
+def _read_only(cubin: bytes) -> list[bool]:
+    """Of each load from global memory, whether it is LDG.CONSTANT."""
+    found = [high >> 15 & 1 == 1 for low, high in instructions(cubin) if low & 0x1FF == LDG]
+    assert found
+    return found
+
+
+@pytest.mark.parametrize("architecture", [80, 90])
+@pytest.mark.parametrize("tile", PROGRAMS["cuda-cupy-tensor"].tiles, ids=str)
+def test_fragments_are_loaded_from_a_few_addresses(tile: Tensor, architecture: int) -> None:
+    """A load adds a constant to its address for nothing. Where it cannot, each takes two instructions for its address,
+    and the tensor cores wait for those."""
+    code = offline.compile_kernel("cuda-cupy-tensor", architecture, tile=tile).cubin
+    with_constant = [low >> 40 != 0 for low, _ in instructions(code) if low & 0x1FF == LDS]
+    assert with_constant.count(True) > 16 > with_constant.count(False)
