@@ -149,6 +149,7 @@ def _mpi(spec: KernelSpec) -> Kernel:
     if reason := launcher.why_no_mpi():
         raise KernelUnavailable(f"{spec.name} cannot run here: {reason}")
     summa = importlib.import_module(spec.module)
+    importlib.import_module("kernels.mpi.local").local()  # before anyone waits for a product
     importlib.import_module("kernels.mpi.ranks").serve_unless_first(summa.multiply)
     return Kernel(spec, summa.product)
 

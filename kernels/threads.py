@@ -19,11 +19,9 @@ def cores() -> int:
 
 def cores_each() -> int:
     """This process's share of them, at least one, where an MPI launcher started several here."""
-    here = started().here
-    # a launcher that binds its processes to cores has shared them out already
-    if here > 1 and hasattr(os, "sched_getaffinity") and os.sched_getaffinity(0) != os.sched_getaffinity(os.getppid()):
-        return cores()
-    return max(1, cores() // here)
+    # a launcher may have bound this process to some of its own cores, alone or with others
+    whole = len(os.sched_getaffinity(os.getppid())) if hasattr(os, "sched_getaffinity") else cores()
+    return max(1, min(cores(), whole // started().here))
 
 
 def set_threads(threads: int) -> None:

@@ -11,13 +11,14 @@ steps, ready only when the last product of the pass is.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.cli import CommandError
+from kernels.cli import CHECK_FAILED, CommandError
 from rnn import sums
 from rnn.arrays import library, to_host
 from rnn.mpi_team import MPITeam
@@ -66,6 +67,7 @@ class DataParallel:
 
     @property
     def arrays(self) -> dict[str, NDArray]:
+        self.settle()
         return self._engine.arrays
 
     def prepare(self, x: NDArray, labels: NDArray) -> None:
@@ -93,16 +95,28 @@ class DataParallel:
         self._steps += 1
         # to read a number that is not there yet would be to wait for it in every step
         if self._sum.waits or self._steps % _READ_EVERY == 0:
-            self.stopping = bool(self._numbers[-1] > 0)
+            self.settle()
         return self._numbers[-2], self._gradients
+
+    def settle(self) -> None:
+        """Wait for the sums under way, and learn from the last whether to stop."""
+        with self._team.waiting():
+            self.stopping = bool(self._numbers[-1] > 0)
 
     def evaluate(self, x: NDArray, labels: NDArray) -> tuple[float, float]:
         """Loss and accuracy on the whole batch. Raises CommandError where the processes' weights are not the same."""
+        self.settle()
         loss, accuracy = self._engine.evaluate(x, labels)
-        digest = _digest(self._engine.weights)
-        found = self._team.gather((self._part * loss, self._part * accuracy, digest))
-        if apart := [rank for rank, (_, _, theirs) in enumerate(found) if theirs != digest]:
-            raise CommandError(f"the weights of process {apart[0]} are no longer those of the others", 1)
+        found = self._team.gather((self._part * loss, self._part * accuracy, _digest(self._engine.weights)))
+        digests = Counter(digest for _, _, digest in found)
+        if len(digests) > 1:
+            rarest = digests.most_common()[-1][0]
+            rank = next(rank for rank, (_, _, digest) in enumerate(found) if digest == rarest)
+            raise CommandError(
+                f"the weights of process {rank} are no longer those of the others: processors of several kinds may "
+                f"round differently; go on from the last checkpoint, on machines of one kind",
+                CHECK_FAILED,
+            )
         return sum(loss for loss, _, _ in found), sum(accuracy for _, accuracy, _ in found)
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["Patience"]
+__all__ = ["SECONDS", "Patience"]
 
 SECONDS = 20.0
 _ONE_BY_ONE = 2.0  # the others keep silent where the first can still speak
@@ -25,13 +25,13 @@ class Patience:
     def __init__(self, rank: int) -> None:
         self._rank = rank
         self._waits = 0  # begun and ended: odd while waiting
-        self._ended, self._worked = time.monotonic(), 0.0
+        self._ended, self._most = time.monotonic(), 0.0
         threading.Thread(target=self._watch, daemon=True).start()
 
     @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Around what needs all processes at once."""
-        self._worked = time.monotonic() - self._ended
+    def waiting(self, least: float = 0.0) -> Iterator[None]:
+        """Around what needs all processes at once. least: seconds that the others may need in any case."""
+        self._most = max(SECONDS, least, 2 * (time.monotonic() - self._ended))
         self._waits += 1
         try:
             yield
@@ -47,7 +47,7 @@ class Patience:
             # ticks, not the clock: a process that was stopped and continued has not waited meanwhile
             waited = waited + tick if self._waits == seen and seen % 2 else 0.0
             seen = self._waits
-            if waited > max(SECONDS, 2 * self._worked) + (_ONE_BY_ONE if self._rank else 0):
+            if waited > self._most + (_ONE_BY_ONE if self._rank else 0):
                 print(
                     f"error: process {self._rank} has waited {waited:.0f} s for the others: one of them, or the "
                     f"network between them, does not answer",

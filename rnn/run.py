@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Run"]
 
+_LAST = 600.0  # seconds that a process may need for its share of the test images
+_SHARES_PRODUCTS = "mpi-summa"  # the kernel whose processes share a product; with any other they share the batch
+
 
 class Run:
     """One training run, from the options to the last line.
@@ -44,7 +47,12 @@ class Run:
 
     def __init__(self, options: argparse.Namespace, arguments: list[str], team: Team | None = None) -> None:
         self.options, self.arguments, self.team = options, arguments, team or Team()
+        self.processes = self.team.size
         saved = self.team.from_first(self._saved_checkpoint)
+        self.asked = options.kernel or (saved.header.kernel if saved else "auto")
+        self.team.require_same({"--kernel": self.asked})
+        if self.asked == _SHARES_PRODUCTS and self.team.size > 1:
+            self._share_products()
         with self.team.agreeing():
             self.settings = self._settings(saved)
             self._choose_engine(saved)
@@ -59,7 +67,8 @@ class Run:
         self.transcript: list[results.TranscriptLine] = []
         if saved:
             self._restore(saved)
-        self.parallel = self._join() if self.team.size > 1 else None
+        with self.team.agreeing():
+            self.parallel = self._join() if self.team.size > 1 else None
 
     def go(self) -> None:
         """Train, test, report."""
@@ -80,7 +89,7 @@ class Run:
     # -- before training
 
     def _choose_engine(self, saved: checkpoint.Checkpoint | None) -> None:
-        kernel = cli.get_kernel(self.options.kernel or (saved.header.kernel if saved else "auto"))
+        kernel = cli.get_kernel(self.asked)
         if kernel.spec.family == "cuda":
             self.team.use_gpu()
         # another kernel's engine may not exist for this one: a run may move between CPU and GPU
@@ -108,6 +117,12 @@ class Run:
             "source code": machine.source_digest(),
             **machine.software(),
         }
+
+    def _share_products(self) -> None:
+        """Let the first process train alone; the others do not return from here: they have a share of each product."""
+        self.team.disband()
+        cli.get_kernel(_SHARES_PRODUCTS)
+        self.team = Team()
 
     def _join(self) -> DataParallel:
         """The engine as one of the team's."""
@@ -205,6 +220,10 @@ class Run:
                     self._stop()
                 if every and self.step % every == 0:
                     self._save(self.options.checkpoint)
+        if self.parallel:
+            self.parallel.settle()
+            if self.parallel.stopping:
+                self._stop()
         if self.options.checkpoint and not (every and self.step % every == 0):
             self._save(self.options.checkpoint)
         self._check_finite()
@@ -260,7 +279,7 @@ class Run:
             if path
             else ("no checkpoint was saved: name --checkpoint FILE --checkpoint-every N to keep what was trained")
         )
-        self.team.if_lost(f"error: a process was lost, and the run ended with it; {kept}")
+        self.team.if_lost(kept)
 
     def _stop(self) -> NoReturn:
         path = self.options.checkpoint or Path(f"checkpoint-{self.settings.cell}-step{self.step}.npz")
@@ -273,7 +292,7 @@ class Run:
         arguments = [argument for argument in self.arguments if argument != "--resume"]
         if self.options.checkpoint is None:
             arguments += ["--checkpoint", str(path)]
-        launcher = [] if self.team.size == 1 else ["mpiexec", "-n", str(self.team.size)]
+        launcher = [] if self.processes == 1 else ["mpiexec", "-n", str(self.processes)]
         return " ".join([*launcher, "python -m rnn.train", *map(shlex.quote, arguments), "--resume"])
 
     # -- after training
@@ -286,7 +305,8 @@ class Run:
             for i in range(128 * rank, len(test.labels), 128 * size):
                 parts[i] = self.engine.predict(as_steps(test.images[i : i + 128]))
                 advance(i)
-        found = {i: part for theirs in self.team.gather(parts) for i, part in theirs.items()}
+        # one of the others may have a batch more, or a slower machine
+        found = {i: part for theirs in self.team.gather(parts, _LAST) for i, part in theirs.items()}
         predicted = np.concatenate([found[i] for i in sorted(found)])
         right = predicted == test.labels
         correct, images = int(right.sum()), len(right)

@@ -9,7 +9,7 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 
 from kernels.mpi import cuda_aware
-from rnn.arrays import device, library
+from rnn.arrays import library
 from rnn.mpi_team import MPITeam
 
 __all__ = ["Sum", "choose"]
@@ -28,7 +28,7 @@ def choose(team: MPITeam, numbers: Any) -> Sum:
     """The best that the processes have for arrays like this one; all take the same."""
     if library(numbers) is np:
         return MPISum(team)
-    gpus = team.gather((team.host, device(), _has_nccl()))
+    gpus = team.gather((team.host, _bus(), _has_nccl()))
     # NCCL wants a GPU for each process
     if len({gpu[:2] for gpu in gpus}) == team.size and all(gpu[2] for gpu in gpus):
         return NCCLSum(team)
@@ -83,6 +83,13 @@ class NCCLSum:
         pointer, stream = numbers.data.ptr, cupy.cuda.get_current_stream().ptr
         kind, operation = self._nccl.NCCL_FLOAT32, self._nccl.NCCL_SUM
         self._communicator.allReduce(pointer, pointer, numbers.size, kind, operation, stream)
+
+
+def _bus() -> str:
+    """Where this process's GPU is: its number may be another's too, where each process is shown only its own."""
+    import cupy
+
+    return str(cupy.cuda.Device().pci_bus_id)
 
 
 def _has_nccl() -> bool:

@@ -6,6 +6,8 @@ weights after it. Only the first prints, and writes result files and checkpoints
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -16,6 +18,7 @@ from kernels.mpi.launcher import started, why_no_mpi
 __all__ = ["Team", "join"]
 
 _T = TypeVar("_T")
+_A_MOMENT = 1.0  # seconds
 
 
 class Team:
@@ -43,8 +46,8 @@ class Team:
         """What call() gives, or raises as a CommandError, on the first process; the others do not call it."""
         return call()
 
-    def gather(self, value: _T) -> list[_T]:
-        """Every process's value, in their order."""
+    def gather(self, value: _T, least: float = 0.0) -> list[_T]:
+        """Every process's value, in their order. least: seconds that one may be later than another in any case."""
         return [value]
 
     @contextmanager
@@ -55,8 +58,11 @@ class Team:
     def require_same(self, facts: dict[str, Any]) -> None:
         """Raise CommandError where a process has other facts than the first."""
 
-    def if_lost(self, line: str) -> None:
-        """What is to be said should this run be ended by the loss of a process."""
+    def if_lost(self, kept: str) -> None:
+        """What there is to go on from, to be said should this run be ended by the loss of a process."""
+
+    def disband(self) -> None:
+        """From here on the processes do different things, and may end one by one."""
 
     @contextmanager
     def as_one(self) -> Iterator[None]:
@@ -70,7 +76,9 @@ def join() -> Team:
         return Team()
     if reason := why_no_mpi():
         if started().rank:
-            raise SystemExit(cli.ABSENT)  # the first process says it
+            # the launcher ends all with the first; who is still there lacks what the first has
+            time.sleep(_A_MOMENT)
+            reason = f"process {started().rank} on {socket.gethostname()}: {reason}"
         raise cli.CommandError(f"cannot train in {started().processes} processes: {reason}", cli.ABSENT)
     from rnn.mpi_team import MPITeam
 

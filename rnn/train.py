@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kernels import cli
 from rnn.settings import Settings
-from rnn.team import Team, join
+from rnn.team import join
 
 EXAMPLES = """\
   python -m rnn.train                                      the published run: 10,000 steps
@@ -104,8 +104,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command; leaves through SystemExit where the exit code is not 0."""
     arguments = sys.argv[1:] if arguments is None else arguments
     with cli.errors_as_lines():
-        # the processes that mpiexec started share the products of mpi-summa, or else the batch
-        team = Team() if any(argument.endswith("mpi-summa") for argument in arguments) else join()
+        team = join()
         with team.as_one():
             with team.agreeing():
                 options = parser().parse_args(arguments)

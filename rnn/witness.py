@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import psutil
 
@@ -23,14 +24,14 @@ _SECONDS = 3.0  # for the launcher to end by itself
 
 
 class Witness:
-    """The witness's process, started with the first line to remember."""
+    """The witness's process, started with the first line to remember, and anew where it was lost."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
 
     def remember(self, line: str) -> None:
         """Say this, and nothing else, should the run be killed."""
-        if self._process is None:
+        if self._process is None or self._process.poll() is not None:
             launcher = next((p.pid for p in psutil.Process().parents() if p.name().startswith(_LAUNCHERS)), 0)
             command = [sys.executable, "-m", "rnn.witness", str(launcher)]
             # in a session of its own no Ctrl-C reaches it
@@ -41,14 +42,17 @@ class Witness:
         """All went as it should, or was said by the run itself."""
         if self._process:
             _tell(self._process, _FAREWELL)
-            self._process.communicate()
+            with suppress(BrokenPipeError):
+                self._process.communicate()
             self._process = None
 
 
 def _tell(process: subprocess.Popen[str], line: str) -> None:
     assert process.stdin
-    process.stdin.write(line + "\n")
-    process.stdin.flush()
+    # a witness may be lost too: the run goes on without
+    with suppress(BrokenPipeError):
+        process.stdin.write(line + "\n")
+        process.stdin.flush()
 
 
 def main() -> None:

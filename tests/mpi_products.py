@@ -69,10 +69,24 @@ def killed() -> None:
     products()
 
 
+def failing() -> None:
+    """The last rank cannot do its share."""
+    from kernels.mpi import ranks, summa
+
+    def share(shape: tuple[int, int, int]) -> None:
+        if ranks.COMM.rank == ranks.COMM.size - 1:
+            raise MemoryError("none is left")
+        summa.multiply(shape)
+
+    ranks.serve_unless_first(share)
+    products()
+
+
 if __name__ == "__main__":
     programs = {
         "products": products,
         "killed": killed,
+        "failing": failing,
         "gpus": partial(on_gpus, False),
         "aware": partial(on_gpus, True),
     }

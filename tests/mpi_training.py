@@ -56,7 +56,7 @@ def use_gpus(add_by: str) -> None:
     """Let each process find a GPU of its own, until it ends."""
     patch = pytest.MonkeyPatch()
     cupy = fake_cupy.install(patch)
-    cupy.cuda.Device = lambda: SimpleNamespace(id=COMM.rank)
+    cupy.cuda.Device = lambda: SimpleNamespace(id=0, pci_bus_id=f"0000:0{COMM.rank}:00.0")
     cupy.cuda.get_current_stream = lambda: SimpleNamespace(ptr=7, synchronize=lambda: None)
     numbers = {"NCCL_FLOAT32": 3, "NCCL_SUM": 4}
     cupy.cuda.nccl = SimpleNamespace(
@@ -94,6 +94,10 @@ def main(engine: str, optimizer: str) -> None:
             losses = [float(parallel.train(*map(running.place, own[step]))) for step in range(STEPS)]
             weights = {name: weight.tolist() for name, weight in parallel.arrays.items() if "adam" not in name}
             found.append({"processes": processes, "losses": losses, "weights": weights})
+            for asked in (True, False):
+                parallel.train(*map(running.place, own[0]), stop=asked and team.rank == team.size - 1)
+                parallel.settle()
+                assert parallel.stopping is asked
     if COMM.rank == 0:
         print(json.dumps(found))
 

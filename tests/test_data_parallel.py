@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -145,19 +146,31 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path, data: Pa
 
 
 class Job:
-    """A run that would take long, under way until it has saved a checkpoint."""
+    """A run that would take long."""
 
-    def __init__(self, folder: Path, data: Path, processes: int) -> None:
+    def __init__(self, folder: Path, data: Path, processes: int, kernel: str = "cpu-blas") -> None:
         self.checkpoint = folder / "run.npz"
-        run = ["--data", str(data), *NETWORK, "--steps", "1000000", "--kernel", "cpu-blas", "--batch-size", "12"]
+        run = ["--data", str(data), *NETWORK, "--steps", "1000000", "--kernel", kernel, "--batch-size", "12"]
         keep = ["--checkpoint", self.checkpoint.name, "--checkpoint-every", "5"]
         self.process = subprocess.Popen(
             mpi_jobs.command(processes, "rnn.train", *run, *keep), cwd=folder, env=mpi_jobs.environment(), text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
+        self._folder = folder
+
+    def under_way(self) -> Job:
+        """Once it has saved a checkpoint."""
         assert self.process.stdout
         while not (line := self.process.stdout.readline()).startswith("Step 10,"):
             assert line, "the run has ended"
+        return self
+
+    def clean(self) -> None:
+        """Kill what there still is of it."""
+        for process in psutil.process_iter(["cwd"]):
+            if process.info["cwd"] == str(self._folder):
+                process.kill()
+        self.process.communicate()
 
     def ranks(self) -> list[psutil.Process]:
         """In their order."""
@@ -171,13 +184,32 @@ class Job:
         return said, time.monotonic() - begin
 
 
+StartJob = Callable[..., Job]
+
+
+@pytest.fixture
+def start(tmp_path: Path, data: Path) -> Iterator[StartJob]:
+    """Starts a run of so many processes; none of it outlives the test."""
+    jobs: list[Job] = []
+
+    def begin(processes: int, kernel: str = "cpu-blas") -> Job:
+        jobs.append(Job(tmp_path, data, processes, kernel))
+        return jobs[-1].under_way()
+
+    yield begin
+    for job in jobs:
+        job.clean()
+
+
 def _rank(process: psutil.Process) -> int:
     return int(process.environ().get("PMI_RANK", -1)) if "rnn.train" in process.cmdline() else -1
 
 
 @pytest.mark.parametrize("lost", [0, 2])
-def test_a_killed_process_ends_the_job_and_the_last_checkpoint_is_named(tmp_path: Path, data: Path, lost: int) -> None:
-    job = Job(tmp_path, data, 3)
+def test_a_killed_process_ends_the_job_and_the_last_checkpoint_is_named(
+    tmp_path: Path, start: StartJob, lost: int
+) -> None:
+    job = start(3)
     job.ranks()[lost].kill()
     said, seconds = job.end()
     assert seconds < SECONDS
@@ -197,8 +229,8 @@ def test_a_killed_process_ends_the_job_and_the_last_checkpoint_is_named(tmp_path
     assert f"Resumed: run.npz at step {kept}" in done.stdout, done.stderr
 
 
-def test_ctrl_c_stops_all_after_the_same_step(tmp_path: Path, data: Path) -> None:
-    job = Job(tmp_path, data, 3)
+def test_ctrl_c_stops_all_after_the_same_step(start: StartJob) -> None:
+    job = start(3)
     job.process.send_signal(signal.SIGINT)
     said, _ = job.end()
     assert job.process.returncode == cli.INTERRUPTED
@@ -209,8 +241,8 @@ def test_ctrl_c_stops_all_after_the_same_step(tmp_path: Path, data: Path) -> Non
 
 
 @pytest.mark.slow
-def test_a_process_that_no_longer_answers_ends_the_job(tmp_path: Path, data: Path) -> None:
-    job = Job(tmp_path, data, 2)
+def test_a_process_that_no_longer_answers_ends_the_job(start: StartJob) -> None:
+    job = start(2)
     stopped = job.ranks()[1]
     stopped.suspend()
     said, seconds = job.end()
@@ -225,7 +257,7 @@ def test_a_process_that_no_longer_answers_ends_the_job(tmp_path: Path, data: Pat
     [
         (["--seed", "1"], ["--seed", "2"], r"has --seed 2, the first has 1"),
         (["--steps", "5"], ["--steps", "6"], r"has --steps 6, the first has 5"),
-        (["--kernel", "cpu-blas"], ["--kernel", "cpu-numba-tiled"], r"has kernel cpu-numba-tiled, the first"),
+        (["--kernel", "cpu-blas"], ["--kernel", "cpu-numba-tiled"], r"has --kernel cpu-numba-tiled, the first"),
         ([], ["--seed", "-2"], r"error: process 1 on \S+: argument --seed: must be at least 0"),
         ([], ["--data", "nowhere"], r"error: process 1 on \S+: nowhere is not a directory"),
         (["--seed", "-2"], ["--seed", "-2"], r"error: argument --seed: must be at least 0"),
@@ -272,12 +304,46 @@ def _together(folder: Path, first: list[str], second: list[str], *options: str) 
     )
 
 
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ("memory", r"error: rank 1 failed, so all 2 ranks end; run\.npz holds step 10; continue with: mpiexec -n 2 "),
+        ("alone", r"error: process 1 on \S+ ends alone: only this one has it; run\.npz holds step 10; continue with"),
+        ("leaves", r"error: process 1 on \S+ ends alone: 7; run\.npz holds step 10; continue with"),
+    ],
+)
+def test_what_happens_to_one_process_is_told_with_the_last_checkpoint(
+    tmp_path: Path, data: Path, fault: str, says: str
+) -> None:
+    done = _with_fault(tmp_path, data, fault)
+    assert done.returncode != 0
+    assert re.search(says, done.stderr)
+    assert checkpoint.load(tmp_path / "run.npz").header.step == 10
+
+
+def test_the_loss_of_the_witness_harms_nothing(tmp_path: Path, data: Path) -> None:
+    done = _with_fault(tmp_path, data, "witness")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert checkpoint.load(tmp_path / "run.npz").header.step == 20
+
+
+def test_a_package_that_one_process_lacks_is_told(tmp_path: Path, data: Path) -> None:
+    done = _with_fault(tmp_path, data, "without")
+    assert re.fullmatch(r"error: process 1 on \S+ has mpich none, the first has \S+: all must have .*\n", done.stderr)
+
+
+def _with_fault(folder: Path, data: Path, fault: str) -> subprocess.CompletedProcess[str]:
+    run = ["--data", str(data), *NETWORK, "--steps", "20", "--kernel", "cpu-blas", "--batch-size", "12"]
+    keep = ["--checkpoint", "run.npz", "--checkpoint-every", "5"]
+    return mpi_jobs.run(2, "tests.mpi_faults", fault, *run, *keep, folder=folder, seconds=SECONDS)
+
+
 # -- no MPI, or another
 
 
-@pytest.mark.parametrize(("rank", "said"), [("0", True), ("2", False)])
-def test_without_mpi_the_first_process_says_what_to_install(
-    rank: str, said: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("rank", "where"), [("0", ""), ("2", r"process 2 on \S+: ")])
+def test_without_mpi_it_is_said_what_to_install_by_the_first_or_by_who_lacks_it(
+    rank: str, where: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PMI_SIZE", "4")
     monkeypatch.setenv("PMI_RANK", rank)
@@ -285,11 +351,11 @@ def test_without_mpi_the_first_process_says_what_to_install(
     with pytest.raises(SystemExit) as ended, cli.errors_as_lines():
         team.join()
     assert ended.value.code == cli.ABSENT
-    line = (
-        "error: cannot train in 4 processes: the Python package mpi4py is not installed: "
-        "pip install matmul-ladder[mpi]\n"
+    assert re.fullmatch(
+        rf"error: cannot train in 4 processes: {where}the Python package mpi4py is not installed: "
+        r"pip install matmul-ladder\[mpi\]\n",
+        capsys.readouterr().err,
     )
-    assert capsys.readouterr().err == (line if said else "")
 
 
 def test_the_launcher_of_another_mpi_is_told(tmp_path: Path) -> None:
@@ -312,6 +378,7 @@ def test_the_launcher_of_another_mpi_is_told(tmp_path: Path) -> None:
         ({}, (1, 0, 1)),
         ({"PMI_SIZE": "6", "PMI_RANK": "5", "MPI_LOCALNRANKS": "3"}, (6, 5, 3)),
         ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_LOCAL_SIZE": "2"}, (2, 1, 2)),
+        ({"PMI_SIZE": "8", "PMI_RANK": "3", "SLURM_STEP_TASKS_PER_NODE": "4(x2)"}, (8, 3, 4)),
         ({"SLURM_STEP_NUM_TASKS": "7", "SLURM_PROCID": "3", "SLURM_STEP_TASKS_PER_NODE": "2(x3),1"}, (7, 3, 2)),
     ],
 )
@@ -325,10 +392,38 @@ def test_what_launchers_say(
     assert launcher.started() == expected
 
 
-def test_processes_may_share_the_products_instead(tmp_path: Path, data: Path) -> None:
-    run = ["--data", str(data), "--steps", "2", "--batch-size", "5", "--checkpoint"]
-    done = _train(tmp_path, 3, *run, "shared.npz", "--kernel=mpi-summa")
+# -- the products shared, and not the batch
+
+
+def test_processes_may_share_the_products_instead_and_go_on_so(tmp_path: Path, data: Path) -> None:
+    run = ["--data", str(data), "--batch-size", "5", "--checkpoint"]
+    done = _train(tmp_path, 3, *run, "shared.npz", "--steps", "2", "--kernel=mpi-summa")
     assert "Kernel:  mpi-summa, stepwise engine" in done.stdout
     assert [done.stdout.count(word) for word in ("Machine:", "Processes:")] == [1, 0]
-    _train(tmp_path, 1, *run, "alone.npz")
+    done = _train(tmp_path, 2, *run, "shared.npz", "--steps", "4", "--resume")
+    assert "Kernel:  mpi-summa (from the checkpoint), stepwise engine" in done.stdout
+    _train(tmp_path, 1, *run, "alone.npz", "--steps", "4")
     assert _distance(tmp_path / "shared.npz", tmp_path / "alone.npz") < 5e-6
+
+
+def test_a_file_may_be_called_like_the_kernel(tmp_path: Path, data: Path) -> None:
+    run = ["--data", str(data), "--batch-size", "5", "--steps", "2", "--kernel", "cpu-blas"]
+    assert "Processes: 2" in _train(tmp_path, 2, *run, "--checkpoint", "mpi-summa").stdout
+
+
+def test_sharing_products_is_agreed_on(tmp_path: Path, data: Path) -> None:
+    arguments = ["--data", str(data), "--kernel"]
+    done = _together(tmp_path, [*arguments, "mpi-summa"], [*arguments, "cpu-blas"])
+    assert re.match(r"error: process 1 on \S+ has --kernel cpu-blas, the first has mpi-summa", done.stderr)
+    done = _train(tmp_path, 2, *arguments, "mpi-summa", code=cli.ABSENT, SUMMA_LOCAL="mpi-summa")
+    assert done.stderr == ("error: SUMMA_LOCAL=mpi-summa must name a kernel of one process, such as numba or cuda\n")
+
+
+def test_ctrl_c_saves_where_the_products_are_shared(start: StartJob) -> None:
+    job = start(2, "mpi-summa")
+    job.process.send_signal(signal.SIGINT)
+    said, _ = job.end()
+    assert job.process.returncode == cli.INTERRUPTED
+    (line,) = [line for line in said.splitlines() if line.startswith("interrupted")]
+    step = checkpoint.load(job.checkpoint).header.step
+    assert line.startswith(f"interrupted after step {step}; continue with: mpiexec -n 2 python -m rnn.train")

@@ -34,13 +34,16 @@ class Started(NamedTuple):
 
 def started() -> Started:
     """As the launcher says; one process where there was none."""
-    for names in _NAMES:
-        if names[0] in os.environ:
-            # Slurm writes 2(x3),1 for two tasks on each of three machines and one on a fourth
-            numbers = (re.match(r"\d+", os.environ.get(name, "")) for name in names)
-            processes, rank, here = (int(number[0]) if number else None for number in numbers)
-            return Started(processes or 1, rank or 0, here or 1)
-    return Started()
+    # each from the first that tells it: srun itself may set the first two of Hydra's
+    found = (_number(names) for names in zip(*_NAMES, strict=True))
+    processes, rank, here = found
+    return Started(processes or 1, rank or 0, here or 1)
+
+
+def _number(names: tuple[str, ...]) -> int | None:
+    # Slurm writes 2(x3),1 for two tasks on each of three machines and one on a fourth
+    numbers = (re.match(r"\d+", os.environ.get(name, "")) for name in names)
+    return next((int(number[0]) for number in numbers if number), None)
 
 
 def mpiexec() -> str | None:

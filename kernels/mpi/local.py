@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import kernels
-from kernels import Kernel
+from kernels import Kernel, KernelUnavailable, UnknownKernel
 from kernels.mpi.cuda_aware import is_cuda_aware
 
 __all__ = ["Local", "local"]
@@ -88,6 +88,15 @@ class LocalGPU(Local):
 
 @functools.cache
 def local() -> Local:
-    """Of the kernel that SUMMA_LOCAL in the environment names, else of the fastest for the CPU."""
-    kernel = kernels.get(os.environ.get("SUMMA_LOCAL", "numba"))
+    """Of the kernel that SUMMA_LOCAL in the environment names, else of the fastest hand-written one for the CPU.
+
+    Raises KernelUnavailable.
+    """
+    name = os.environ.get("SUMMA_LOCAL", "numba")
+    if name.startswith("mpi-"):
+        raise KernelUnavailable(f"SUMMA_LOCAL={name} must name a kernel of one process, such as numba or cuda")
+    try:
+        kernel = kernels.get(name)
+    except (KernelUnavailable, UnknownKernel) as error:
+        raise KernelUnavailable(f"SUMMA_LOCAL={name}: {error}") from error
     return LocalGPU(kernel) if kernel.spec.family == "cuda" else Local(kernel)

@@ -8,23 +8,27 @@ announces to the others.
 from __future__ import annotations
 
 import atexit
+import signal
 import socket
 import sys
+import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import NoReturn
 
 from mpi4py import MPI
 
-from kernels.cli import INTERRUPTED
+from kernels.cli import CHECK_FAILED, INTERRUPTED
 from kernels.mpi.launcher import library_name
 
-__all__ = ["COMM", "HOSTS", "announce", "sentence", "serve_unless_first", "together", "use_own_gpu"]
+__all__ = ["COMM", "HOSTS", "abort", "announce", "sentence", "serve_unless_first", "together", "use_own_gpu"]
 
 COMM = MPI.COMM_WORLD
 HOSTS: list[str] = COMM.allgather(socket.gethostname())  # of each rank
 _STOP = None
+_TO_BE_HEARD = 0.5  # seconds: with the ranks the launcher drops what it has not passed on yet
 _begun = False
 
 
@@ -43,6 +47,8 @@ def serve_unless_first(share: Callable[[tuple[int, int, int]], object]) -> None:
     if COMM.rank == 0:
         atexit.register(COMM.bcast, _STOP)
         return
+    # Ctrl-C reaches all; rank 0 decides what comes of it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     while (shape := COMM.bcast(None)) is not _STOP:
         with together():
             share(shape)
@@ -50,24 +56,31 @@ def serve_unless_first(share: Callable[[tuple[int, int, int]], object]) -> None:
 
 
 @contextmanager
-def together() -> Iterator[None]:
-    """What all ranks do at once: an exception on one ends all, as the others would wait for it for ever."""
+def together(last_words: Callable[[], str] = str) -> Iterator[None]:
+    """What all ranks do at once: an exception on one ends all, as the others would wait for it for ever.
+
+    last_words: what else there is to say then. SystemExit goes through: the caller knows whether all end.
+    """
     try:
         yield
     except SystemExit:
         raise
-    except KeyboardInterrupt:
+    except BaseException as error:
         if COMM.size == 1:
             raise
-        if COMM.rank == 0:
-            print("interrupted", file=sys.stderr, flush=True)
-        COMM.Abort(INTERRUPTED)
-    except BaseException:
-        if COMM.size == 1:
-            raise
-        traceback.print_exc()
-        print(f"error: rank {COMM.rank} failed, so all {COMM.size} ranks end", file=sys.stderr, flush=True)
-        COMM.Abort(1)
+        if isinstance(error, KeyboardInterrupt):
+            # all were, and the first says it
+            abort("" if COMM.rank else "; ".join(filter(None, ("interrupted", last_words()))), INTERRUPTED)
+        said = f"error: rank {COMM.rank} failed, so all {COMM.size} ranks end"
+        abort(traceback.format_exc() + "; ".join(filter(None, (said, last_words()))), CHECK_FAILED)
+
+
+def abort(text: str, code: int) -> NoReturn:
+    """Say this and end all ranks."""
+    print(text, end="\n" if text else "", file=sys.stderr, flush=True)
+    time.sleep(_TO_BE_HEARD if text else 0)
+    COMM.Abort(code)
+    raise SystemExit(code)
 
 
 def sentence(hosts: Sequence[str] = HOSTS) -> str:

@@ -3,7 +3,7 @@
 At the same time: every process computes its own block of C, each on all the cores or the GPU it has. In step p the
 processes that hold columns p of A send them along their row of the grid, and those that hold rows p of B send them down
 their column; each process multiplies the two panels and adds the product to its block. The next panels travel while
-these are multiplied. No process ever holds more than its blocks and two pairs of panels.
+these are multiplied. No process ever holds more than its blocks, the product of two panels and two pairs of panels.
 Limit: a process receives k·(m/rows + n/columns) numbers for 2·m·n·k/(rows·columns) operations: on a grid twice as wide
 each does a quarter of the work, but receives half as much. The network, not the arithmetic, ends that.
 Rank 0 holds a and b and receives c, so a call also scatters and gathers: m·k + k·n + m·n numbers through one process.
@@ -49,7 +49,7 @@ def multiply(
 
 
 def multiply_blocks(shape: tuple[int, int, int], own_a: NDArray, own_b: NDArray) -> NDArray:
-    """This rank's block of C from its blocks of A and B, where all three stay on the ranks."""
+    """This rank's block of C from its blocks of A and B, where all three stay on the ranks; k is at least 1."""
     m, n, k = shape
     grid = _Grid.of(*grid_of(COMM.size, m, n))
     here = local()
@@ -62,11 +62,10 @@ def multiply_blocks(shape: tuple[int, int, int], own_a: NDArray, own_b: NDArray)
         MPI.Request.Waitall(requests)
         if p + 1 < len(ranges):
             travelling = _send(grid, here, own_a, own_b, k, ranges[p + 1])
-        panels_here = here.to_multiply(a_panel), here.to_multiply(b_panel)
         if p == 0:
-            here.matmul(*panels_here, own_c)
+            here.matmul(here.to_multiply(a_panel), here.to_multiply(b_panel), own_c)
         else:
-            own_c += here.matmul(*panels_here, partial)
+            own_c += here.matmul(here.to_multiply(a_panel), here.to_multiply(b_panel), partial)
     return here.to_host(own_c)
 
 
