@@ -1,0 +1,81 @@
+"""The figure of experiments.cluster_scaling: speed-up against processes, measured and predicted to 1,000."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from kernels.measure.machine import Machine
+from plots.style import Theme, themed
+
+__all__ = ["Panel", "draw"]
+
+_TICKS = (1, 10, 100, 1000)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One work; measured: quartiles of the speed-up by processes. curves: each prediction's, by its name."""
+
+    title: str
+    measured: Mapping[int, tuple[float, float, float]]
+    curves: Mapping[str, Mapping[int, float]]
+
+
+def draw(panels: Sequence[Panel], machine: Machine, theme: str = "light") -> Figure:
+    """Two panels in a row, both axes logarithmic; above a curve's end its efficiency there."""
+    with themed(theme) as colours:
+        figure = Figure(figsize=(10, 8.6), layout="constrained")
+        grid = figure.subplots(-(-len(panels) // 2), 2, sharex=True, sharey=True, squeeze=False)
+        for axes, panel in zip(grid.flat, panels, strict=True):
+            _panel(axes, panel, colours)
+        for axes in grid[-1]:
+            axes.set_xlabel("processes of one thread")
+        for axes in grid[:, 0]:
+            axes.set_ylabel("speed-up over one process")
+        handles, labels = grid.flat[0].get_legend_handles_labels()
+        figure.legend(handles, labels, frameon=False, fontsize=10, loc="outside lower left", ncols=2)
+        figure.suptitle("What a thousand processes would buy", x=0.01, ha="left", fontsize=15, fontweight="bold")
+    return figure
+
+
+def _panel(axes: Axes, panel: Panel, colours: Theme) -> None:
+    axes.plot(_TICKS, _TICKS, ":", color=colours.ink, linewidth=1.2, label="ideal")
+    ends: dict[str, tuple[int, float]] = {}
+    for (name, curve), colour, style in zip(panel.curves.items(), colours.series[5:1:-3], ("-", "--"), strict=True):
+        axes.plot(list(curve), list(curve.values()), style, color=colour, linewidth=2, label=name)
+        ends[colour] = list(curve.items())[-1]
+    _efficiencies(axes, ends)
+    low, median, high = zip(*panel.measured.values(), strict=True)
+    axes.errorbar(
+        list(panel.measured),
+        median,
+        yerr=([m - a for a, m in zip(low, median, strict=True)], [b - m for b, m in zip(high, median, strict=True)]),
+        fmt="o",
+        markersize=6,
+        color=colours.ink,
+        label="measured: median, interquartile range",
+        zorder=3,
+    )
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlim(0.85, 2600)
+    axes.set_ylim(0.85, 1300)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(_TICKS)
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axis.set_minor_locator(NullLocator())
+    axes.grid(True, linewidth=0.6)
+    axes.set_title(panel.title, fontsize=11)
+
+
+def _efficiencies(axes: Axes, ends: Mapping[str, tuple[int, float]]) -> None:
+    """Beside the curves' ends, apart from each other."""
+    above = float("inf")
+    for colour, (count, speed_up) in sorted(ends.items(), key=lambda end: -end[1][1]):
+        above = height = min(speed_up, above / 1.55)
+        axes.annotate(f"{speed_up / count:.0%}", (count * 1.2, height), color=colour, va="center", fontsize=10)
