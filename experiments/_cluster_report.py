@@ -28,14 +28,16 @@ def show(scaling: Scaling, other: Network) -> None:
             model_seconds = predicted(scaling.costs, work, count, point.size)
             made.add_row(
                 f"{work}, {kind}",
-                str(count),
+                f"{count} shared" if point.shares_cores else str(count),
                 f"{point.size:,}",
                 f"{seconds.median * 1e3:.2f}±{seconds.half_range * 1e3:.2f}",
                 f"{model_seconds * 1e3:.2f}",
-                "shared cores" if point.shares_cores else f"{model_seconds / seconds.median - 1:+.1%}",
+                "" if point.shares_cores else f"{model_seconds / seconds.median - 1:+.1%}",
                 f"{speed_up(points[0], point)[1] / count:.0%}",
             )
     Console().print(made)
+    if any(point.shares_cores for point in scaling.shared):
+        print("shared: more processes than cores, which the model knows nothing of and is not judged by.")
     for sentence in sentences(scaling, other):
         print(sentence)
 
@@ -136,6 +138,7 @@ def panels(scaling: Scaling, other: Network) -> list[Panel]:
             Panel(
                 what.format(size=points[0].size),
                 {point.processes: speed_up(points[0], point) for point in points},
+                frozenset(point.processes for point in points if point.shares_cores),
                 {
                     "model, as measured here": scaling.curve(work, kind, scaling.costs),
                     f"model, over {named(other)}": scaling.curve(work, kind, over(scaling.costs, other)),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rnn.mpi_team import MPITeam
     from rnn.stepwise import Stepwise
 
-__all__ = ["call", "check_product", "network", "product", "timed", "training"]
+__all__ = ["call", "check_losses", "check_product", "network", "product", "timed", "training"]
 
 _CHECKED_STEPS = 5
 _AGREEMENT = 1e-4  # relative, of losses: float32 sums in different orders
@@ -62,11 +62,12 @@ def training(team: MPITeam, images: int, samples: int, check: bool) -> list[floa
     shared = DataParallel(engine, team, images) if team.size > 1 else engine
     if check:
         losses = [float(shared.train(x, labels)) for _ in range(_CHECKED_STEPS)]
-        team.from_first(lambda: _check_losses(losses, images, team.size))
+        team.from_first(lambda: check_losses(losses, images, team.size))
     return timed(team, lambda: shared.train(x, labels), samples)
 
 
-def _check_losses(losses: list[float], images: int, processes: int) -> None:
+def check_losses(losses: list[float], images: int, processes: int) -> None:
+    """Raise CommandError where the first steps' losses are not those of one process."""
     alone, x, labels = network(images)
     for step, loss in enumerate(losses, 1):
         right = float(alone.train(x, labels))

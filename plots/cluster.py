@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
@@ -19,10 +20,14 @@ _TICKS = (1, 10, 100, 1000)
 
 @dataclass(frozen=True)
 class Panel:
-    """One work; measured: quartiles of the speed-up by processes. curves: each prediction's, by its name."""
+    """One work; measured: quartiles of the speed-up by processes. sharing: those that had not a core for each.
+
+    curves: each prediction's speed-up, by its name.
+    """
 
     title: str
     measured: Mapping[int, tuple[float, float, float]]
+    sharing: frozenset[int]
     curves: Mapping[str, Mapping[int, float]]
 
 
@@ -34,7 +39,7 @@ def draw(panels: Sequence[Panel], machine: Machine, theme: str = "light") -> Fig
         for axes, panel in zip(grid.flat, panels, strict=True):
             _panel(axes, panel, colours)
         for axes in grid[-1]:
-            axes.set_xlabel("processes of one thread")
+            axes.set_xlabel(f"processes of one thread, on {machine.cpu}")
         for axes in grid[:, 0]:
             axes.set_ylabel("speed-up over one process")
         handles, labels = grid.flat[0].get_legend_handles_labels()
@@ -50,17 +55,16 @@ def _panel(axes: Axes, panel: Panel, colours: Theme) -> None:
         axes.plot(list(curve), list(curve.values()), style, color=colour, linewidth=2, label=name)
         ends[colour] = list(curve.items())[-1]
     _efficiencies(axes, ends)
-    low, median, high = zip(*panel.measured.values(), strict=True)
-    axes.errorbar(
-        list(panel.measured),
-        median,
-        yerr=([m - a for a, m in zip(low, median, strict=True)], [b - m for b, m in zip(high, median, strict=True)]),
-        fmt="o",
-        markersize=6,
-        color=colours.ink,
-        label="measured: median, interquartile range",
-        zorder=3,
-    )
+    for own, filled, meaning in (
+        (panel.measured.keys() - panel.sharing, colours.ink, "measured: median, interquartile range"),
+        (panel.sharing, colours.paper, "measured, processes share cores"),
+    ):
+        if own:
+            low, median, high = np.array([panel.measured[count] for count in sorted(own)]).T
+            axes.errorbar(
+                sorted(own), median, yerr=(median - low, high - median), fmt="o", markersize=6, color=colours.ink,
+                markerfacecolor=filled, label=meaning, zorder=3,
+            )  # fmt: skip
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlim(0.85, 2600)
