@@ -50,13 +50,13 @@ def main(arguments: list[str] | None = None) -> None:
         if scaling is None:
             raise cli.CommandError(f"{options.source} holds no times of processes; it is of another experiment")
         other = Network(options.latency / 1e6, options.bandwidth * 1e9)
+        if options.results:
+            cli.write_results(options.results, found)
         report.show(scaling, other)
         if options.plot:
             from plots import cluster
 
             _pictures.save(cluster.draw(report.panels(scaling, other), found.machine), options.plot)
-        if options.results:
-            cli.write_results(options.results, found)
 
 
 def _parser() -> argparse.ArgumentParser:
