@@ -13,7 +13,7 @@ from kernels.measure.timing import spread
 if TYPE_CHECKING:
     from kernels.measure.results import Results
 
-__all__ = ["ETHERNET", "WORKS", "Network", "Scaling", "over", "predicted", "speed_up"]
+__all__ = ["ETHERNET", "MOST", "WORKS", "Network", "Scaling", "over", "predicted", "speed_up"]
 
 MOST = 1000  # processes of the prediction
 _POWERS = (*(2**power for power in range(10)), MOST)  # grids that are nearly square

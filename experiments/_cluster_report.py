@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from experiments import _cluster_model as model
-from experiments._cluster_points import ETHERNET, WORKS, Network, Scaling, over, predicted, speed_up
+from experiments._cluster_points import ETHERNET, MOST, WORKS, Network, Scaling, over, predicted, speed_up
 from kernels.measure.timing import ratio, spread
 
 if TYPE_CHECKING:
@@ -90,10 +90,11 @@ def _step(scaling: Scaling, networks: dict[str, model.Costs]) -> list[str]:
     whole, share = model.training(costs, count, images), -(-images // count)
     summing = model.allreduce(costs.message, costs.add, model.SUMMED, count)
     latency = model.allreduce(costs.message, costs.add, 0, count)
-    grain = f", as long as {costs.grain}" if share < costs.grain else ""
+    filled = costs.grain * -(-share // costs.grain)
+    as_long = f", as long as of {filled}" if filled > share else ""
     return [
         f"With {count} processes {list(networks)[-1]} a step takes {whole * 1e3:.1f} ms: {(whole - summing) * 1e3:.1f} "
-        f"for the arithmetic of {share} images{grain}, {latency * 1e3:.2f} for the latency of the sum's messages, "
+        f"for the arithmetic of {share} images{as_long}, {latency * 1e3:.2f} for the latency of the sum's messages, "
         f"{(summing - latency) * 1e3:.2f} for its {model.SUMMED / 1e3:.0f} KB."
     ]
 
@@ -131,6 +132,12 @@ def panels(scaling: Scaling, other: Network) -> list[Panel]:
     """What plots.cluster draws."""
     from plots.cluster import Panel
 
+    grain = scaling.costs.grain
+    notes = {
+        ("training", "strong"): f"fewer than {grain} images take as long as {grain}" if grain > 1 else "",
+        ("training", "weak"): f"a batch of {{size:,}} images for {MOST:,} processes",
+        ("product", "weak"): f"n = {{size:,}} for {MOST:,} processes",
+    }
     drawn = []
     for (work, kind), what in WORKS.items():
         points = scaling.points(work, kind)
@@ -143,6 +150,7 @@ def panels(scaling: Scaling, other: Network) -> list[Panel]:
                     "model, as measured here": scaling.curve(work, kind, scaling.costs),
                     f"model, over {named(other)}": scaling.curve(work, kind, over(scaling.costs, other)),
                 },
+                notes.get((work, kind), "").format(size=model.size_of(work, kind, MOST, points[0].size)),
             )
         )
     return drawn

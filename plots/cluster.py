@@ -22,22 +22,25 @@ _TICKS = (1, 10, 100, 1000)
 class Panel:
     """One work; measured: quartiles of the speed-up by processes. sharing: those that had not a core for each.
 
-    curves: each prediction's speed-up, by its name.
+    curves: each prediction's speed-up, by its name. note: stands below them.
     """
 
     title: str
     measured: Mapping[int, tuple[float, float, float]]
     sharing: frozenset[int]
     curves: Mapping[str, Mapping[int, float]]
+    note: str = ""
 
 
 def draw(panels: Sequence[Panel], machine: Machine, theme: str = "light") -> Figure:
-    """Two panels in a row, both axes logarithmic; above a curve's end its efficiency there."""
+    """Two panels in a row, both axes logarithmic; beside a curve's end its efficiency there."""
     with themed(theme) as colours:
-        figure = Figure(figsize=(10, 8.6), layout="constrained")
+        figure = Figure(figsize=(10, 8.2), layout="constrained")
         grid = figure.subplots(-(-len(panels) // 2), 2, sharex=True, sharey=True, squeeze=False)
         for axes, panel in zip(grid.flat, panels, strict=True):
             _panel(axes, panel, colours)
+        lowest = min(min(curve.values()) for panel in panels for curve in panel.curves.values())
+        grid.flat[0].set_ylim(min(0.85, lowest / 1.3), 1300)
         for axes in grid[-1]:
             axes.set_xlabel(f"processes of one thread, on {machine.cpu}")
         for axes in grid[:, 0]:
@@ -67,14 +70,14 @@ def _panel(axes: Axes, panel: Panel, colours: Theme) -> None:
             )  # fmt: skip
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xlim(0.85, 2600)
-    axes.set_ylim(0.85, 1300)
+    axes.set_xlim(0.85, 12_000)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_ticks(_TICKS)
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axis.set_minor_locator(NullLocator())
     axes.grid(True, linewidth=0.6)
     axes.set_title(panel.title, fontsize=11)
+    axes.text(0.98, 0.04, panel.note, transform=axes.transAxes, ha="right", fontsize=10)
 
 
 def _efficiencies(axes: Axes, ends: Mapping[str, tuple[int, float]]) -> None:
@@ -82,4 +85,6 @@ def _efficiencies(axes: Axes, ends: Mapping[str, tuple[int, float]]) -> None:
     above = float("inf")
     for colour, (count, speed_up) in sorted(ends.items(), key=lambda end: -end[1][1]):
         above = height = min(speed_up, above / 1.55)
-        axes.annotate(f"{speed_up / count:.0%}", (count * 1.2, height), color=colour, va="center", fontsize=10)
+        axes.annotate(
+            f"{100 * speed_up / count:.2g}% of ideal", (count * 1.2, height), color=colour, va="center", fontsize=10
+        )
