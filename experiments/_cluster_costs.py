@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,9 +10,9 @@ import numpy as np
 from mpi4py import MPI
 
 from experiments._cluster_work import network, timed
-from kernels import cli
 from kernels.measure import timing
 from kernels.measure.cluster import CostPoint
+from kernels.mpi import summa
 from kernels.mpi.blocks import PANEL
 from rnn import fused_lstm
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["of_one", "of_two"]
 
 _IMAGES = (8, 16, 32, 64, 128)
-_BLOCKS = (64, 128, 256, 512, 1024, 2048)  # rows and columns of C
+_BLOCKS = (16, 32, 64, 128, 256, 512, 1024)  # rows and columns of C
+_PANELS = 4  # to a product
 _ADDED = tuple(4**power for power in range(6, 11))  # bytes
 _MESSAGES = tuple(4**power for power in range(2, 12))  # bytes
 _MIN_TIME = 0.05  # seconds of samples
@@ -36,24 +37,16 @@ def of_one() -> Iterator[CostPoint]:
         step = partial(engine.train, x, labels)
         yield CostPoint("step", images, timing.repeat(step, _MIN_TIME), grain=fused_lstm.IMAGES)
     for side in _BLOCKS:
-        yield CostPoint("panel", side * side * PANEL, timing.repeat(_panel(side), _MIN_TIME))
+        random = np.random.default_rng(side)
+        a, b = (
+            random.standard_normal(shape, np.float32) for shape in ((side, _PANELS * PANEL), (_PANELS * PANEL, side))
+        )
+        product = partial(summa.multiply_blocks, (side, side, _PANELS * PANEL), a, b)
+        seconds = timing.repeat(product, _MIN_TIME)
+        yield CostPoint("panel", side * side * PANEL, [each / _PANELS for each in seconds])
     for size in _ADDED:
         add = partial(MPI.SUM.Reduce_local, *np.ones((2, size // 4), np.float32))
         yield CostPoint("add", size, timing.repeat(add, _MIN_TIME))
-
-
-def _panel(side: int) -> Callable[[], object]:
-    """As kernels.mpi.summa does it."""
-    random = np.random.default_rng(side)
-    a, b = random.standard_normal((side, PANEL), np.float32), random.standard_normal((PANEL, side), np.float32)
-    own, product = np.zeros((2, side, side), np.float32)
-    matmul = cli.get_kernel("numba").matmul
-
-    def multiply_and_add() -> None:
-        nonlocal own
-        own += matmul(a, b, product)
-
-    return multiply_and_add
 
 
 def of_two(team: MPITeam, samples: int) -> Iterator[CostPoint]:

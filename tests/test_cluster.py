@@ -60,6 +60,12 @@ def test_a_product_on_four_processes_by_hand() -> None:
     assert model.product(COSTS, 4, 1024) == pytest.approx(2 * (2 * message + 1e-6 + 1e-11 * 512**3))
 
 
+def test_on_two_processes_only_b_travels() -> None:
+    # on 2x1 each has whole rows of A
+    message = 1e-5 + 1e-9 * 4 * 512 * 1024
+    assert model.product(COSTS, 2, 1024) == pytest.approx(2 * (message + 1e-6 + 1e-11 * 512 * 512 * 1024))
+
+
 @pytest.mark.parametrize("work", ["training", "product"])
 def test_efficiency_falls_with_processes_and_with_latency(work: str) -> None:
     scaling = _scaling()
