@@ -8,7 +8,7 @@ every doubling, while the share of each gets smaller. experiments.cluster_scalin
 It is not overlapped with the backward pass: of the 81,674 numbers all but the output layer's 1,290 are sums over all 28
 steps, ready only when the last product of the pass is. That product can be done gate by gate, the sum of one gate under
 way (Iallreduce) while the next is computed. Tried with 2 processes of the stepwise engine, in turns with this: a step
-takes 4 to 9% longer over shared memory, and 6 to 11% over TCP. Four narrow products take 0.9 ms longer than one, and
+takes 4 to 9% longer over shared memory, and 4 to 11% over TCP. Four narrow products take 0.9 ms longer than one, and
 there is nothing to win but the sum's 0.1 to 0.3 ms.
 """
 

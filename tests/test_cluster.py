@@ -31,7 +31,7 @@ def test_one_process_has_nobody_to_talk_to() -> None:
     assert model.allreduce(MESSAGE, 1e-10, 1e6, 1) == 0
     assert model.broadcast(MESSAGE, 1e6, 1) == 0
     assert model.training(COSTS, 1, 128) == pytest.approx(1e-3 + 128e-4)
-    n, panels = 1024, 2
+    n, panels = 2048, 2
     assert model.product(COSTS, 1, n) == pytest.approx(panels * 1e-6 + 1e-11 * n**3)
 
 

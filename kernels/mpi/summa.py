@@ -45,14 +45,20 @@ def multiply(
     m, n, k = shape
     grid = _Grid.of(*grid_of(COMM.size, m, n))
     own_a, own_b = _scattered(a, grid.blocks(m, k)), _scattered(b, grid.blocks(k, n))
-    _gathered(multiply_blocks(shape, own_a, own_b), c, grid.blocks(m, n))
+    (i0, i1), (j0, j1) = grid.blocks(m, n)[COMM.rank]
+    place = None if c is None else c[i0:i1, j0:j1]
+    own_c = place if place is not None and place.flags.carray else None  # else it is computed beside, and copied
+    _gathered(multiply_blocks(shape, own_a, own_b, own_c), c, grid.blocks(m, n))
 
 
-def multiply_blocks(shape: tuple[int, int, int], own_a: NDArray, own_b: NDArray) -> NDArray:
-    """This rank's block of C from its blocks of A and B, where all three stay on the ranks."""
+def multiply_blocks(
+    shape: tuple[int, int, int], own_a: NDArray, own_b: NDArray, own_c: NDArray | None = None
+) -> NDArray:
+    """This rank's block of C, in own_c if given, from its blocks of A and B, where all three stay on the ranks."""
     m, n, k = shape
     grid = _Grid.of(*grid_of(COMM.size, m, n))
-    own_c, partial = np.empty((2, own_a.shape[0], own_b.shape[1]), np.float32)
+    partial = np.empty((own_a.shape[0], own_b.shape[1]), np.float32)
+    own_c = np.empty_like(partial) if own_c is None else own_c
     local = kernels.get(os.environ.get("SUMMA_LOCAL", "numba"))
     ranges = list(panels(k, grid.rows, grid.columns))
     travelling = _send(grid, own_a, own_b, k, ranges[0])
@@ -131,5 +137,5 @@ def _gathered(block: NDArray, whole: NDArray | None, blocks: Blocks) -> None:
         if rank:
             block = place if place.flags.carray else np.empty(place.shape, np.float32)
             COMM.Recv(block, rank)
-        if block is not place:
+        if not np.may_share_memory(block, place):
             place[...] = block
