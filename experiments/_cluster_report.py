@@ -91,7 +91,7 @@ def _step(scaling: Scaling, networks: dict[str, model.Costs]) -> list[str]:
     summing = model.allreduce(costs.message, costs.add, model.SUMMED, count)
     latency = model.allreduce(costs.message, costs.add, 0, count)
     filled = costs.grain * -(-share // costs.grain)
-    as_long = f", as long as of {filled}" if filled > share else ""
+    as_long = f" (as long as that of {filled})" if filled > share else ""
     return [
         f"With {count} processes {list(networks)[-1]} a step takes {whole * 1e3:.1f} ms: {(whole - summing) * 1e3:.1f} "
         f"for the arithmetic of {share} images{as_long}, {latency * 1e3:.2f} for the latency of the sum's messages, "
