@@ -114,6 +114,17 @@ def _accuracy(theme: str) -> Figure:
     return draw(tests, theme)
 
 
+def _cluster_scaling(theme: str) -> Figure:
+    from experiments._cluster_points import ETHERNET, Scaling
+    from experiments._cluster_report import panels
+    from plots import cluster
+
+    found = committed("cluster_scaling")
+    scaling = Scaling.of(found)
+    assert scaling is not None
+    return cluster.draw(panels(scaling, ETHERNET), found.machine, theme)
+
+
 def _machines(theme: str) -> Figure:
     from experiments.machines import runs
     from plots import machines
@@ -129,6 +140,7 @@ PICTURES: dict[str, Callable[[str], Figure]] = {
     "timeline": _timeline,
     "accuracy": _accuracy,
     "machines": _machines,
+    "cluster_scaling": _cluster_scaling,
 }
 
 if __name__ == "__main__":

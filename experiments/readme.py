@@ -113,6 +113,20 @@ def reference_table() -> str:
     return "\n".join([*lines, f"One training step: {'; '.join(_reference_tables.ratios(points))}."])
 
 
+def cluster_list() -> str:
+    """How well the model of many processes does, and what it says, from the committed result."""
+    from experiments._cluster_points import ETHERNET, Scaling
+    from experiments._cluster_report import sentences
+
+    if not (gallery.RESULTS / "cluster_scaling.json").exists():
+        return "No result is committed yet."
+    found = gallery.committed("cluster_scaling")
+    scaling = Scaling.of(found)
+    assert scaling is not None
+    said = [f"- {sentence}" for sentence in sentences(scaling, ETHERNET)]
+    return "\n".join([*said, "", f"Measured by `{found.command}` on {_machine(found)}, medians."])
+
+
 def machines_table() -> str:
     """The article's comparison, with the machines whose result files are committed."""
     from experiments._jobs import table_rows
@@ -146,6 +160,7 @@ PARTS = {
     "timeline": timeline_paragraph,
     "reference": reference_table,
     "machines": machines_table,
+    "cluster": cluster_list,
 }
 
 

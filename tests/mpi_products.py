@@ -17,7 +17,7 @@ from kernels.contract import Reference
 from tests import fake_cupy
 
 # (m,k,n): less than there are ranks; k of several panels; a row, a column; more of one than of the other
-SHAPES = [(1, 1, 1), (5, 3, 7), (64, 300, 50), (13, 700, 1), (1, 40, 90), (130, 512, 257)]
+SHAPES = [(1, 1, 1), (5, 3, 7), (64, 300, 50), (13, 2700, 1), (1, 40, 90), (130, 512, 257)]
 
 
 def products() -> None:

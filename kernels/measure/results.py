@@ -19,6 +19,7 @@ from kernels.ladder import KernelSpec
 from kernels.measure import machine
 from kernels.measure.bandwidth import Level
 from kernels.measure.ceilings import Ceilings
+from kernels.measure.cluster import CostPoint, SharedPoint
 from kernels.measure.files import write_atomically
 from kernels.measure.timeline import TimelinePoint
 from kernels.measure.timing import Spread, spread
@@ -222,7 +223,7 @@ class AgreementPoint(msgspec.Struct, frozen=True, tag="agreement"):
         return max(abs(ours - theirs) / abs(theirs) for ours, theirs in pairs)
 
 
-Point = MatmulPoint | TrainingPoint | StepPoint | ThreadPoint | AgreementPoint | TimelinePoint
+Point = MatmulPoint | TrainingPoint | StepPoint | ThreadPoint | AgreementPoint | TimelinePoint | CostPoint | SharedPoint
 
 
 class Results(msgspec.Struct, frozen=True):

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 __all__ = ["PANEL", "Range", "grid_of", "holder", "panels", "part"]
 
-PANEL = 512  # most columns of A, and rows of B, that travel together: as deep as the local kernels' own blocks of k
+# most columns of A, and rows of B, that travel together: so many that little time goes into adding their product to C
+PANEL = 1024
 
 Range = tuple[int, int]
 

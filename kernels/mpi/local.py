@@ -29,13 +29,13 @@ class Local:
         """A block where MPI finds the panels that it sends."""
         return block
 
-    def empty(self, *shape: int) -> Any:
-        """Where the kernel may put a product."""
-        return np.empty(shape, np.float32)
+    def sums(self, height: int, width: int, given: Any = None) -> Any:
+        """Where the kernel may put a product: in an array of the host that is given, if it writes there."""
+        return np.empty((height, width), np.float32) if given is None else given
 
-    def room(self, *shape: int) -> Any:
+    def room(self, height: int, width: int) -> Any:
         """Where MPI may put a panel that it receives."""
-        return np.empty(shape, np.float32)
+        return np.empty((height, width), np.float32)
 
     def to_multiply(self, panel: Any) -> Any:
         """A panel that has arrived where the kernel wants it."""
@@ -62,13 +62,13 @@ class LocalGPU(Local):
     def to_travel(self, block: Any) -> Any:
         return self.to_multiply(block) if self._aware else block
 
-    def empty(self, *shape: int) -> Any:
+    def sums(self, height: int, width: int, given: Any = None) -> Any:
         import cupy
 
-        return cupy.empty(shape, np.float32)
+        return cupy.empty((height, width), np.float32)
 
-    def room(self, *shape: int) -> Any:
-        return self.empty(*shape) if self._aware else super().room(*shape)
+    def room(self, height: int, width: int) -> Any:
+        return self.sums(height, width) if self._aware else super().room(height, width)
 
     def to_multiply(self, panel: Any) -> Any:
         import cupy

@@ -45,16 +45,24 @@ def multiply(
     m, n, k = shape
     grid = _Grid.of(*grid_of(COMM.size, m, n))
     own_a, own_b = _scattered(a, grid.blocks(m, k)), _scattered(b, grid.blocks(k, n))
-    _gathered(multiply_blocks(shape, own_a, own_b), c, grid.blocks(m, n))
+    (i0, i1), (j0, j1) = grid.blocks(m, n)[COMM.rank]
+    place = None if c is None else c[i0:i1, j0:j1]
+    own_c = place if place is not None and place.flags.carray else None  # else it is computed beside, and copied
+    _gathered(multiply_blocks(shape, own_a, own_b, own_c), c, grid.blocks(m, n))
 
 
-def multiply_blocks(shape: tuple[int, int, int], own_a: NDArray, own_b: NDArray) -> NDArray:
-    """This rank's block of C from its blocks of A and B, where all three stay on the ranks; k is at least 1."""
+def multiply_blocks(
+    shape: tuple[int, int, int], own_a: NDArray, own_b: NDArray, own_c: NDArray | None = None
+) -> NDArray:
+    """This rank's block of C from its blocks of A and B, where all three stay on the ranks; k is at least 1.
+
+    own_c: where a CPU kernel may put it.
+    """
     m, n, k = shape
     grid = _Grid.of(*grid_of(COMM.size, m, n))
-    here = local()
+    here, height, width = local(), own_a.shape[0], own_b.shape[1]
     own_a, own_b = here.to_travel(own_a), here.to_travel(own_b)
-    own_c, partial = here.empty(2, own_a.shape[0], own_b.shape[1])
+    own_c, partial = here.sums(height, width, own_c), here.sums(height, width)
     ranges = list(panels(k, grid.rows, grid.columns))
     travelling = _send(grid, here, own_a, own_b, k, ranges[0])
     for p in range(len(ranges)):
@@ -132,5 +140,5 @@ def _gathered(block: NDArray, whole: NDArray | None, blocks: Blocks) -> None:
         if rank:
             block = place if place.flags.carray else np.empty(place.shape, np.float32)
             COMM.Recv(block, rank)
-        if block is not place:
+        if not np.may_share_memory(block, place):
             place[...] = block

@@ -1,0 +1,159 @@
+"""``python -m experiments.cluster_scaling``: what do more processes buy, here and, by a model, on a cluster of 1,000?
+
+Strong scaling shares one work among more processes, weak scaling gives each as much as before: as many images of the
+network's batch, or as many multiply-adds of a product (m·n·k/P stays the same, so n grows with the cube root of P; with
+as much memory for each the work of each would grow, and time would say nothing). The processes are started here, by
+mpiexec, in turns; the model is fitted to what one and two of them take for its parts, never to what it predicts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+import kernels
+from experiments import _cluster_report as report
+from experiments import _pictures
+from experiments._cluster_model import size_of
+from experiments._cluster_points import ETHERNET, Network, Scaling
+from experiments._cluster_ranks import Order
+from kernels import cli, progress, threads
+from kernels.measure import timing
+from kernels.measure.cluster import CostPoint, SharedPoint
+from kernels.mpi.launcher import INSTALL, mpiexec, started
+
+if TYPE_CHECKING:
+    from kernels.measure.results import Results
+
+EXAMPLES = """\
+  python -m experiments.cluster_scaling --plot cluster.png
+  python -m experiments.cluster_scaling --hostfile hosts --processes 1 2 4 8 16
+  python -m experiments.cluster_scaling --from cluster.json --latency 2 --bandwidth 12.5     another network
+  python -m experiments.cluster_scaling --mpiexec="-genv MPIR_CVAR_NOLOCAL 1"       no shared memory (MPICH)
+exit codes: 0 done, 1 a result was wrong, 2 wrong usage, 3 no MPI here"""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = _parser().parse_args(arguments)
+    with cli.errors_as_lines():
+        cli.require_writable(options.results)
+        _pictures.require(options.plot)
+        found = cli.read_results(options.source) if options.source else _measure(options, arguments)
+        scaling = Scaling.of(found)
+        if scaling is None:
+            raise cli.CommandError(f"{options.source} holds no times of processes; it is of another experiment")
+        other = Network(options.latency / 1e6, options.bandwidth * 1e9)
+        if options.results:
+            cli.write_results(options.results, found)
+        report.show(scaling, other)
+        if options.plot:
+            from plots import cluster
+
+            _pictures.save(cluster.draw(report.panels(scaling, other), found.machine), options.plot)
+
+
+def _parser() -> argparse.ArgumentParser:
+    p = cli.Parser("python -m experiments.cluster_scaling", "Strong and weak scaling over processes.", EXAMPLES)
+    cores = threads.cores()
+    default = sorted({1, 2, cores} | {2**power for power in range(1, cores.bit_length())})
+    p.add_argument(
+        "--processes", nargs="+", type=cli.at_least(1), default=default, metavar="P",
+        help=f"1 and 2 must be among them (default: {' '.join(map(str, default))})",
+    )  # fmt: skip
+    p.add_argument(
+        "--images", type=cli.at_least(1), default=128, metavar="N",
+        help="of a batch: in all, and of each process (default: %(default)s)",
+    )  # fmt: skip
+    p.add_argument(
+        "--size", type=cli.at_least(1), default=2048, metavar="N",
+        help="NxN·NxN: in all, and of each process in multiply-adds (default: %(default)s)",
+    )  # fmt: skip
+    p.add_argument("--rounds", type=cli.at_least(1), default=5, metavar="N", help="turns each (default: %(default)s)")
+    p.add_argument("--hosts", metavar="LIST", help="machines for mpiexec, such as one:8,two:8")
+    p.add_argument("--hostfile", type=Path, metavar="FILE", help="the same, a machine a line")
+    p.add_argument(
+        "--mpiexec", type=shlex.split, default=[], metavar="OPTIONS", help="more options for mpiexec, in quotes"
+    )
+    p.add_argument(
+        "--latency", type=cli.positive, default=ETHERNET.latency * 1e6, metavar="US",
+        help="of the network to predict for, in microseconds (default: %(default)g)",
+    )  # fmt: skip
+    p.add_argument(
+        "--bandwidth", type=cli.positive, default=ETHERNET.bandwidth / 1e9, metavar="GB",
+        help="of it, in GB/s (default: %(default)g, 10 Gbit/s Ethernet)",
+    )  # fmt: skip
+    p.add_argument("--results", type=Path, metavar="FILE", help="write a result file (.json)")
+    p.add_argument("--plot", type=Path, metavar="FILE", help="draw it (.png, .svg or .pdf)")
+    p.add_argument("--from", dest="source", type=Path, metavar="FILE", help="show a result file, measure nothing")
+    return p
+
+
+def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
+    _check(options)
+    from kernels.measure import machine, results
+
+    print(f"Machine: {machine.describe().sentence()}", flush=True)
+    processes = sorted(set(options.processes))
+    within = max(count for count in processes if count <= max(2, threads.cores()))
+    # the last: as many threads in one process, to compare with
+    groups = [(count, 1) for count in processes] + [(1, within)]
+    taken: dict[bytes, list[float]] = {}
+    with progress.named(options.rounds * len(groups)) as advance:
+        for turn in range(options.rounds):
+            for count, each in groups:
+                advance(f"turn {turn + 1}: processes {count}, threads {each}")
+                for point in _run(options, count, each, check=turn == 0):
+                    samples = taken.setdefault(_without_samples(point), [])
+                    samples += point.samples
+    points = [
+        msgspec.structs.replace(msgspec.json.decode(point, type=SharedPoint | CostPoint), samples=samples)
+        for point, samples in taken.items()
+    ]
+    return results.new("experiments.cluster_scaling", arguments, points, ceilings=None)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """End the command now where it could not be done."""
+    if not {1, 2} <= set(options.processes):
+        raise cli.CommandError("--processes needs 1 and 2 among them: the model is fitted to what they take")
+    if max(options.processes) > options.images:
+        raise cli.CommandError(f"{max(options.processes)} processes cannot share {options.images} images")
+    if started().processes > 1:
+        raise cli.CommandError("start it without mpiexec: it starts its processes itself")
+    reason = kernels.unavailable("mpi-summa") or (None if mpiexec() else f"mpiexec is not installed: {INSTALL}")
+    if reason:
+        raise cli.CommandError(reason, cli.ABSENT)
+
+
+def _run(options: argparse.Namespace, processes: int, each: int, check: bool) -> list[SharedPoint | CostPoint]:
+    """One group's turn."""
+    scalings = ("strong", "weak") if each == 1 else ("strong",)
+    images = {scaling: size_of("training", scaling, processes, options.images) for scaling in scalings}
+    n = {scaling: size_of("product", scaling, processes, options.size) for scaling in scalings}
+    order = Order(each, images, n, timing.MIN_SAMPLES, check)
+    where = ["--host", options.hosts] if options.hosts else []
+    where += ["--hostfile", str(options.hostfile)] if options.hostfile else []
+    command = [str(mpiexec()), *where, *options.mpiexec, "-n", str(processes), sys.executable, "-m"]
+    command += ["experiments._cluster_ranks", msgspec.json.encode(order).decode()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode} of {shlex.join(command[:-1])}"]
+        line = next((line.removeprefix("error: ") for line in said if line.startswith("error: ")), said[-1])
+        raise cli.CommandError(line, cli.ABSENT if done.returncode == cli.ABSENT else cli.CHECK_FAILED)
+    points: list[SharedPoint | CostPoint] = msgspec.json.decode(done.stdout, type=list[SharedPoint | CostPoint])
+    return points
+
+
+def _without_samples(point: SharedPoint | CostPoint) -> bytes:
+    return msgspec.json.encode(msgspec.structs.replace(point, samples=[]))
+
+
+if __name__ == "__main__":
+    main()
