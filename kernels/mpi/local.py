@@ -10,6 +10,7 @@ import os
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import kernels
 from kernels import Kernel, KernelUnavailable, UnknownKernel
@@ -24,18 +25,26 @@ class Local:
     def __init__(self, kernel: Kernel) -> None:
         self.matmul = kernel.matmul
         self.name = kernel.name
+        self._kept: dict[str, NDArray] = {}
+
+    def kept(self, use: str, height: int, width: int) -> NDArray:
+        """Memory of the host for one use, the same for each product: fresh memory takes as long to touch as to fill."""
+        size = height * width
+        if use not in self._kept or self._kept[use].size < size:
+            self._kept[use] = np.empty(size, np.float32)
+        return self._kept[use][:size].reshape(height, width)
 
     def to_travel(self, block: Any) -> Any:
         """A block where MPI finds the panels that it sends."""
         return block
 
-    def sums(self, height: int, width: int, given: Any = None) -> Any:
-        """Where the kernel may put a product: in an array of the host that is given, if it writes there."""
-        return np.empty((height, width), np.float32) if given is None else given
+    def sums(self, use: str, height: int, width: int) -> Any:
+        """Where the kernel may put a product."""
+        return self.kept(use, height, width)
 
-    def room(self, height: int, width: int) -> Any:
+    def room(self, use: str, height: int, width: int) -> Any:
         """Where MPI may put a panel that it receives."""
-        return np.empty((height, width), np.float32)
+        return self.kept(use, height, width)
 
     def to_multiply(self, panel: Any) -> Any:
         """A panel that has arrived where the kernel wants it."""
@@ -62,13 +71,13 @@ class LocalGPU(Local):
     def to_travel(self, block: Any) -> Any:
         return self.to_multiply(block) if self._aware else block
 
-    def sums(self, height: int, width: int, given: Any = None) -> Any:
+    def sums(self, use: str, height: int, width: int) -> Any:
         import cupy
 
-        return cupy.empty((height, width), np.float32)
+        return cupy.empty((height, width), np.float32)  # CuPy's pool keeps memory by itself
 
-    def room(self, height: int, width: int) -> Any:
-        return self.sums(height, width) if self._aware else super().room(height, width)
+    def room(self, use: str, height: int, width: int) -> Any:
+        return self.sums(use, height, width) if self._aware else super().room(use, height, width)
 
     def to_multiply(self, panel: Any) -> Any:
         import cupy

@@ -24,7 +24,7 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 
 from kernels.mpi.blocks import Range, grid_of, holder, panels, part
-from kernels.mpi.local import Local, local
+from kernels.mpi.local import local
 from kernels.mpi.ranks import COMM, announce, together
 
 Blocks = list[tuple[Range, Range]]
@@ -44,32 +44,27 @@ def multiply(
     """Every rank's share of a product (m,n,k); a, b and c are rank 0's."""
     m, n, k = shape
     grid = _Grid.of(*grid_of(COMM.size, m, n))
-    own_a, own_b = _scattered(a, grid.blocks(m, k)), _scattered(b, grid.blocks(k, n))
-    (i0, i1), (j0, j1) = grid.blocks(m, n)[COMM.rank]
-    place = None if c is None else c[i0:i1, j0:j1]
-    own_c = place if place is not None and place.flags.carray else None  # else it is computed beside, and copied
-    _gathered(multiply_blocks(shape, own_a, own_b, own_c), c, grid.blocks(m, n))
+    own_a, own_b = _scattered("a", a, grid.blocks(m, k)), _scattered("b", b, grid.blocks(k, n))
+    _gathered(multiply_blocks(shape, own_a, own_b), c, grid.blocks(m, n))
 
 
-def multiply_blocks(
-    shape: tuple[int, int, int], own_a: NDArray, own_b: NDArray, own_c: NDArray | None = None
-) -> NDArray:
+def multiply_blocks(shape: tuple[int, int, int], own_a: NDArray, own_b: NDArray) -> NDArray:
     """This rank's block of C from its blocks of A and B, where all three stay on the ranks; k is at least 1.
 
-    own_c: where a CPU kernel may put it.
+    Valid until the next call.
     """
     m, n, k = shape
     grid = _Grid.of(*grid_of(COMM.size, m, n))
-    here, height, width = local(), own_a.shape[0], own_b.shape[1]
+    here, size = local(), (own_a.shape[0], own_b.shape[1])
     own_a, own_b = here.to_travel(own_a), here.to_travel(own_b)
-    own_c, partial = here.sums(height, width, own_c), here.sums(height, width)
+    own_c, partial = here.sums("c", *size), here.sums("partial", *size)
     ranges = list(panels(k, grid.rows, grid.columns))
-    travelling = _send(grid, here, own_a, own_b, k, ranges[0])
+    travelling = _send(grid, own_a, own_b, k, ranges[0], "even")
     for p in range(len(ranges)):
         a_panel, b_panel, requests = travelling
         MPI.Request.Waitall(requests)
         if p + 1 < len(ranges):
-            travelling = _send(grid, here, own_a, own_b, k, ranges[p + 1])
+            travelling = _send(grid, own_a, own_b, k, ranges[p + 1], "odd" if p % 2 == 0 else "even")
         if p == 0:
             here.matmul(here.to_multiply(a_panel), here.to_multiply(b_panel), own_c)
         else:
@@ -100,25 +95,23 @@ class _Grid:
         ]
 
 
-def _send(grid: _Grid, here: Local, own_a: Any, own_b: Any, k: int, panel: Range) -> tuple[Any, Any, list[MPI.Request]]:
+def _send(grid: _Grid, own_a: Any, own_b: Any, k: int, panel: Range, use: str) -> tuple[Any, Any, list[MPI.Request]]:
     """Begin to send, or to receive, a panel of A along this process's row and one of B along its column."""
-    start, stop = panel
+    here, (start, stop) = local(), panel
     holds_a, first_a = holder(k, grid.columns, start)
     holds_b, first_b = holder(k, grid.rows, start)
+    a_panel = here.room(f"a, {use}", own_a.shape[0], stop - start)
     if holds_a == grid.row.rank:
-        columns = own_a[:, start - first_a : stop - first_a]
-        a_panel = columns if columns.flags.c_contiguous else columns.copy()
-    else:
-        a_panel = here.room(own_a.shape[0], stop - start)
+        a_panel[...] = own_a[:, start - first_a : stop - first_a]
     if holds_b == grid.column.rank:
         b_panel = own_b[start - first_b : stop - first_b]
     else:
-        b_panel = here.room(stop - start, own_b.shape[1])
+        b_panel = here.room(f"b, {use}", stop - start, own_b.shape[1])
     here.before_travel()
     return a_panel, b_panel, [grid.row.Ibcast(a_panel, holds_a), grid.column.Ibcast(b_panel, holds_b)]
 
 
-def _scattered(whole: NDArray | None, blocks: Blocks) -> NDArray:
+def _scattered(use: str, whole: NDArray | None, blocks: Blocks) -> NDArray:
     """This rank's block, in C order; whole is rank 0's."""
     if whole is not None:
         # MPI takes neither strides nor numbers off the 4-byte grid
@@ -126,7 +119,7 @@ def _scattered(whole: NDArray | None, blocks: Blocks) -> NDArray:
         MPI.Request.Waitall([COMM.Isend(piece, rank) for rank, piece in enumerate(pieces) if rank])
         return pieces[0]
     (i0, i1), (j0, j1) = blocks[COMM.rank]
-    block = np.empty((i1 - i0, j1 - j0), np.float32)
+    block = local().kept(use, i1 - i0, j1 - j0)
     COMM.Recv(block, 0)
     return block
 
