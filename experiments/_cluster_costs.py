@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["of_one", "of_two"]
 
 _IMAGES = (8, 16, 32, 64, 128)
-_BLOCKS = (16, 32, 64, 128, 256, 512, 1024)  # rows and columns of C
+_BLOCKS = (16, 32, 64, 128, 256, 512, 1024, 1536)  # rows and columns of C
 _PANELS = 2  # to a product: one is added to the other
 _ADDED = tuple(4**power for power in range(6, 11))  # bytes
 _MESSAGES = tuple(4**power for power in range(2, 12))  # bytes
