@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -16,11 +15,10 @@ from numpy.typing import NDArray
 
 from kernels import cli, progress
 from kernels.measure import machine, results, timing
-from rnn import checkpoint, engines, report
+from rnn import checkpoint, engines, report, resume
 from rnn.batches import Batches, as_steps
 from rnn.data import DataError, load
 from rnn.interrupt import interrupt_flag
-from rnn.settings import Settings
 from rnn.stepwise import Stepwise
 from rnn.team import Team
 
@@ -48,13 +46,13 @@ class Run:
     def __init__(self, options: argparse.Namespace, arguments: list[str], team: Team | None = None) -> None:
         self.options, self.arguments, self.team = options, arguments, team or Team()
         self.processes = self.team.size
-        saved = self.team.from_first(self._saved_checkpoint)
+        saved = self.team.from_first(lambda: resume.saved(options))
         self.asked = options.kernel or (saved.header.kernel if saved else "auto")
         self.team.require_same({"--kernel": self.asked})
         if self.asked == _SHARES_PRODUCTS and self.team.size > 1:
             self._share_products()
         with self.team.agreeing():
-            self.settings = self._settings(saved)
+            self.settings = resume.settings(options, saved)
             self._choose_engine(saved)
             try:
                 self.data = load(options.data)
@@ -134,30 +132,6 @@ class Run:
         parallel = DataParallel(self.engine, self.team, self.settings.batch_size)
         self.engine = parallel
         return parallel
-
-    def _saved_checkpoint(self) -> checkpoint.Checkpoint | None:
-        if not self.options.resume:
-            return None
-        try:
-            return checkpoint.load(self.options.checkpoint)
-        except checkpoint.CheckpointError as error:
-            raise cli.CommandError(str(error)) from error
-
-    def _settings(self, saved: checkpoint.Checkpoint | None) -> Settings:
-        asked = {
-            name: value for name in Settings.__struct_fields__ if (value := getattr(self.options, name)) is not None
-        }
-        if saved is None:
-            return Settings(**asked)
-        for name, value in asked.items():
-            kept = getattr(saved.header.settings, name)
-            if kept != value:
-                option = name.replace("_", "-")
-                raise cli.CommandError(
-                    f"{self.options.checkpoint} was trained with --{option} {kept}, not {value}; "
-                    f"leave out --{option} to continue it"
-                )
-        return saved.header.settings
 
     def _restore(self, saved: checkpoint.Checkpoint) -> None:
         if saved.header.data != self.data.digest:
@@ -275,7 +249,7 @@ class Run:
     def _if_lost(self, path: Path | None) -> None:
         """Say, in case that a process is lost, what there is to go on from."""
         kept = (
-            f"{path} holds step {self.step}; continue with: {self._resume_command(path)}"
+            f"{path} holds step {self.step}; continue with: {self._command(path)}"
             if path
             else ("no checkpoint was saved: name --checkpoint FILE --checkpoint-every N to keep what was trained")
         )
@@ -285,15 +259,13 @@ class Run:
         path = self.options.checkpoint or Path(f"checkpoint-{self.settings.cell}-step{self.step}.npz")
         self._save(path)
         raise cli.CommandError(
-            f"interrupted after step {self.step}; continue with: {self._resume_command(path)}", cli.INTERRUPTED
+            f"interrupted after step {self.step}; continue with: {self._command(path)}", cli.INTERRUPTED
         )
 
-    def _resume_command(self, path: Path) -> str:
-        arguments = [argument for argument in self.arguments if argument != "--resume"]
-        if self.options.checkpoint is None:
-            arguments += ["--checkpoint", str(path)]
-        launcher = [] if self.processes == 1 else ["mpiexec", "-n", str(self.processes)]
-        return " ".join([*launcher, "python -m rnn.train", *map(shlex.quote, arguments), "--resume"])
+    def _command(self, path: Path) -> str:
+        """That goes on from there."""
+        named = self.options.checkpoint is not None
+        return resume.command(self.arguments if named else [*self.arguments, "--checkpoint", str(path)], self.processes)
 
     # -- after training
 

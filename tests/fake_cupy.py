@@ -130,7 +130,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     memory = SimpleNamespace(OutOfMemoryError=type("OutOfMemoryError", (MemoryError,), {}))
     runtime = SimpleNamespace(memGetInfo=lambda: (2**30, 2**33))
     fake.cuda = SimpleNamespace(
-        Device=lambda number=0: SimpleNamespace(id=number, synchronize=lambda: None),
+        Device=lambda number=0: SimpleNamespace(id=number, pci_bus_id="0000:05:00.0", synchronize=lambda: None),
         memory=memory,
         runtime=runtime,
         get_current_stream=lambda: SimpleNamespace(ptr=0),

@@ -77,7 +77,8 @@ def clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Clock:
 
     cupy.cuda.Event, cupy.cuda.Stream = Event, Stream
     cupy.cuda.get_elapsed_time = lambda start, stop: (stop.at - start.at) * 1e3
-    cupy.cuda.Device = lambda: SimpleNamespace(id=0, synchronize=lambda: None, attributes={"L2CacheSize": 64})
+    chip = {"pci_bus_id": "0000:05:00.0", "attributes": {"L2CacheSize": 64}}
+    cupy.cuda.Device = lambda: SimpleNamespace(id=0, synchronize=lambda: None, **chip)
     cupy.cuda.runtime.memGetInfo = lambda: (2**16, 2**20)
     cupy.uint8 = np.uint8
     cupy.empty_like = np.empty_like

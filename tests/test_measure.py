@@ -7,10 +7,12 @@ import errno
 import math
 import os
 import statistics
+import sys
 from collections.abc import Callable
 from functools import partial
 from itertools import groupby
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO
 
 import msgspec
@@ -23,6 +25,7 @@ from kernels.cpu.lanes import LANES, add_outer, add_rows, clamp, rows, store, tr
 from kernels.cpu.memory import CACHE_LINE, aligned_empty
 from kernels.cpu.packing import packer
 from kernels.measure import bandwidth, caches, ceilings, files, machine, results, timing
+from tests import fake_cupy
 
 
 def test_spread_is_the_quartiles() -> None:
@@ -398,3 +401,48 @@ def test_errors_end_a_command_in_one_line(
         raise error
     assert stop.value.code == code
     assert capsys.readouterr() == ("", says)
+
+
+@pytest.mark.parametrize("with_cupy", [False, True])
+def test_the_clock_is_that_of_the_gpu_in_use_and_none_where_it_is_not_told(
+    with_cupy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pynvml
+
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    if with_cupy:
+        fake_cupy.install(monkeypatch)
+    clocks = {"first": 1410, "0000:05:00.0": 1980}
+
+    def clock(handle: str, kind: int) -> int:
+        if handle not in clocks:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+        return clocks[handle]
+
+    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", lambda index: "first" if index == 0 else "other")
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByPciBusId", lambda bus: bus)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetClockInfo", clock)
+    assert machine.sm_clock() == (1980 if with_cupy else 1410)
+    clocks.clear()
+    assert machine.sm_clock() is None
+
+
+def test_a_share_of_a_gpu_that_tells_little_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pynvml
+
+    def untold(*_: object) -> int:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+
+    monkeypatch.setattr(machine, "why_no_gpu", lambda: None)
+    for name, answer in {
+        "SystemGetDriverVersion": "580", "DeviceGetCount": 1, "DeviceGetHandleByIndex": "handle",
+        "DeviceGetCudaComputeCapability": (9, 0), "DeviceGetName": "NVIDIA H200 MIG 1g.18gb",
+        "DeviceGetMemoryInfo": SimpleNamespace(total=2**34),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(pynvml, f"nvml{name}", lambda *_, answer=answer: answer)
+    for name in ("GetMaxClockInfo", "GetNumGpuCores"):
+        monkeypatch.setattr(pynvml, f"nvmlDevice{name}", untold)
+    (gpu,) = machine.describe().gpus
+    assert (gpu.name, gpu.max_sm_clock, gpu.cores) == ("NVIDIA H200 MIG 1g.18gb", None, None)
+    assert "MIG 1g.18gb (16 GiB)" in machine.describe().sentence()

@@ -6,6 +6,8 @@ import functools
 import hashlib
 import importlib.metadata
 import platform
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -33,12 +35,12 @@ _SOFTWARE = (
 
 
 class GPU(msgspec.Struct, frozen=True):
-    """One NVIDIA GPU; memory in bytes, clock in MHz, cores (of CUDA) where the driver tells."""
+    """One NVIDIA GPU; memory in bytes; clock in MHz and cores (of CUDA) where the driver tells."""
 
     name: str
     memory: int
     compute_capability: str
-    max_sm_clock: int
+    max_sm_clock: int | None
     driver: str
     cores: int | None = None
 
@@ -111,14 +113,23 @@ def why_no_gpu() -> str | None:
 
 
 def sm_clock() -> int | None:
-    """The clock of the first GPU's multiprocessors at this moment, in MHz; None where the driver does not tell."""
+    """The clock of a GPU's multiprocessors at this moment, in MHz; None where the driver does not tell.
+
+    CuPy's current GPU, or the first where CuPy is not in use.
+    """
     import pynvml
 
-    try:
+    def clock() -> int:
         pynvml.nvmlInit()
-        return int(pynvml.nvmlDeviceGetClockInfo(pynvml.nvmlDeviceGetHandleByIndex(0), pynvml.NVML_CLOCK_SM))
-    except pynvml.NVMLError:
-        return None
+        cupy = sys.modules.get("cupy")
+        if cupy is None:
+            handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+        else:
+            # CUDA may number the GPUs in another order, or be shown only some of them
+            handle = pynvml.nvmlDeviceGetHandleByPciBusId(cupy.cuda.Device().pci_bus_id)
+        return int(pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM))
+
+    return _told(clock)
 
 
 def _gpus() -> list[GPU]:
@@ -136,19 +147,20 @@ def _gpus() -> list[GPU]:
                 name=pynvml.nvmlDeviceGetName(handle),
                 memory=pynvml.nvmlDeviceGetMemoryInfo(handle).total,
                 compute_capability=f"{major}.{minor}",
-                max_sm_clock=pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_SM),
+                max_sm_clock=_told(functools.partial(pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_SM)),
                 driver=driver,
-                cores=_gpu_cores(handle),
+                cores=_told(functools.partial(pynvml.nvmlDeviceGetNumGpuCores, handle)),
             )
         )
     return gpus
 
 
-def _gpu_cores(handle: object) -> int | None:
+def _told(call: Callable[[], int]) -> int | None:
+    """What the driver says, or None: not every GPU, nor a share of one, has everything to tell."""
     import pynvml
 
     try:
-        return int(pynvml.nvmlDeviceGetNumGpuCores(handle))
+        return int(call())
     except pynvml.NVMLError:
         return None
 

@@ -1,0 +1,46 @@
+"""Going on with a saved run: what defines it comes from its checkpoint, and what is asked must not differ."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Sequence
+
+from kernels import cli
+from rnn import checkpoint
+from rnn.settings import Settings
+
+__all__ = ["command", "saved", "settings"]
+
+
+def saved(options: argparse.Namespace) -> checkpoint.Checkpoint | None:
+    """The checkpoint to go on from, or None for a new run. Raises CommandError where it cannot be used."""
+    if not options.resume:
+        return None
+    try:
+        return checkpoint.load(options.checkpoint)
+    except checkpoint.CheckpointError as error:
+        raise cli.CommandError(str(error)) from error
+
+
+def settings(options: argparse.Namespace, saved: checkpoint.Checkpoint | None) -> Settings:
+    """The run's. Raises CommandError where an option contradicts the checkpoint."""
+    asked = {name: value for name in Settings.__struct_fields__ if (value := getattr(options, name)) is not None}
+    if saved is None:
+        return Settings(**asked)
+    for name, value in asked.items():
+        kept = getattr(saved.header.settings, name)
+        if kept != value:
+            option = name.replace("_", "-")
+            raise cli.CommandError(
+                f"{options.checkpoint} was trained with --{option} {kept}, not {value}; "
+                f"leave out --{option} to continue it"
+            )
+    return saved.header.settings
+
+
+def command(arguments: Sequence[str], processes: int) -> str:
+    """What goes on with a run of these arguments."""
+    launcher = [] if processes == 1 else ["mpiexec", "-n", str(processes)]
+    again = [shlex.quote(argument) for argument in arguments if argument != "--resume"]
+    return " ".join([*launcher, "python -m rnn.train", *again, "--resume"])
