@@ -35,7 +35,7 @@ EXAMPLES = """\
   python -m experiments.cluster_scaling --plot cluster.png
   python -m experiments.cluster_scaling --hostfile hosts --processes 1 2 4 8 16
   python -m experiments.cluster_scaling --from cluster.json --latency 2 --bandwidth 12.5     another network
-  python -m experiments.cluster_scaling --mpiexec="-genv MPIR_CVAR_NOLOCAL 1"       no shared memory (MPICH)
+  python -m experiments.cluster_scaling --mpiexec="-genv MPIR_CVAR_NOLOCAL 1 -genv UCX_TLS tcp,self"   TCP (MPICH)
 exit codes: 0 done, 1 a result was wrong, 2 wrong usage, 3 no MPI here"""
 
 

@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
         help="the network written out as one graph, the same compiled by XLA, or Keras's layers (default: %(default)s)",
     )
     add_run_options(p)
-    p.set_defaults(checkpoint=None, checkpoint_every=None, resume=False)
+    p.set_defaults(kernel=None, checkpoint=None, checkpoint_every=None, resume=False)
     return p
 
 

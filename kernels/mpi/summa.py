@@ -17,6 +17,7 @@ the environment names another than the default.
 from __future__ import annotations
 
 import functools
+import threading
 from typing import Any
 
 import numpy as np
@@ -29,13 +30,17 @@ from kernels.mpi.ranks import COMM, announce, together
 
 Blocks = list[tuple[Range, Range]]
 
+# threads of rank 0 take turns: the other ranks know of one product, and there is memory for one
+_ONE_AT_A_TIME = threading.Lock()
+
 
 def product(a: NDArray, b: NDArray, c: NDArray) -> None:
     """c (M,N) = a (M,K) · b (K,N), float32, on rank 0; the other ranks are in `ranks.serve_unless_first`."""
     shape = (a.shape[0], b.shape[1], a.shape[1])
-    announce(shape)
-    with together():
-        multiply(shape, a, b, c)
+    with _ONE_AT_A_TIME:
+        announce(shape)
+        with together():
+            multiply(shape, a, b, c)
 
 
 def multiply(
