@@ -14,7 +14,7 @@ import msgspec
 
 from kernels import cli
 from kernels.measure.cluster import CostPoint, SharedPoint
-from kernels.mpi.launcher import started, why_no_mpi
+from rnn.team import why_no_team
 
 if TYPE_CHECKING:
     from rnn.mpi_team import MPITeam
@@ -38,9 +38,7 @@ class Order(msgspec.Struct):
 def main() -> None:
     order = msgspec.json.decode(sys.argv[1], type=Order)
     with cli.errors_as_lines():
-        if reason := why_no_mpi():
-            if started().rank:
-                sys.exit(cli.ABSENT)  # the first process says it
+        if reason := why_no_team():
             raise cli.CommandError(reason, cli.ABSENT)
         cli.use_threads(order.threads)  # before Numba is imported: its pool never grows
         from rnn.mpi_team import MPITeam

@@ -105,6 +105,7 @@ def _at(shape: Shape, chosen: list[Kernel], rounds: int, threads: int) -> list[M
     from kernels.contract import Reference, VerificationError
     from kernels.cuda import timing
     from kernels.cuda.arrays import to_device
+    from kernels.cuda.captured import Captured
     from kernels.measure.machine import sm_clock
     from kernels.measure.results import MatmulPoint
     from kernels.measure.timing import MIN_SAMPLES, alternate
@@ -124,7 +125,7 @@ def _at(shape: Shape, chosen: list[Kernel], rounds: int, threads: int) -> list[M
             continue
         once = min(timing.sample(call, 1) for _ in range(3))
         calls = max(1, min(100, int(_LONGEST / once)))
-        graph = timing.Captured(call, calls)
+        graph = Captured(call, calls)
         turns[name] = lambda graph=graph, calls=calls: [
             timing.sample(graph.launch, 1) / calls for _ in range(MIN_SAMPLES)
         ]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from kernels.cuda.captured import Captured
 from rnn.cells import Matmul
 from rnn.optimizers import SGD
 from rnn.settings import Settings
@@ -65,25 +66,9 @@ class GraphCUDA(StepwiseCUDA):
         return self._graphs[key]
 
 
-class _Graph:
-    """`call(x, labels)` captured; result: what it returned, filled anew by every launch."""
+class _Graph(Captured):
+    """`call(x, labels)` captured, with the x and the labels that it looks at."""
 
     def __init__(self, call: Callable[[Any, Any], Any], x: Any, labels: Any, undo: Callable[[], None]) -> None:
-        import cupy
-
         self.x, self.labels = x, labels
-        # memory of its own: what the call allocates is written at every launch, so no one else may be given it
-        self._memory = cupy.cuda.MemoryPool()
-        stream = cupy.cuda.Stream(non_blocking=True)
-        cupy.cuda.Device().synchronize()
-        with cupy.cuda.using_allocator(self._memory.malloc), stream:
-            call(x, labels)
-            undo()
-            stream.synchronize()
-            stream.begin_capture()
-            self.result = call(x, labels)
-            self._graph = stream.end_capture()
-
-    def launch(self) -> None:
-        """Put the graph into CuPy's current stream."""
-        self._graph.launch()
+        super().__init__(lambda: call(x, labels), undo=undo)

@@ -29,7 +29,7 @@ _A_MOMENT, _A_DISK, _A_COMPILER = 5.0, 60.0, 600.0
 class MPITeam(Team):
     """All processes of MPI's world, or of another communicator.
 
-    comm: theirs. host: this process's machine. patience: watches over the waiting of `waiting`.
+    comm: theirs. host: this process's machine. waiting: stands around what needs all of them at once.
     """
 
     def __init__(self, comm: MPI.Intracomm = COMM) -> None:
@@ -79,8 +79,8 @@ class MPITeam(Team):
                 raise worst
             raise CommandError(f"{self._name(errors.index(worst))}: {worst}", worst.code)
 
-    def require_same(self, facts: dict[str, Any]) -> None:
-        all_facts = self.gather(facts)
+    def require_same(self, facts: Callable[[], dict[str, Any]]) -> None:
+        all_facts = self.gather(facts())
         for name in dict.fromkeys(name for theirs in all_facts for name in theirs):
             found = [theirs.get(name, "none") for theirs in all_facts]
             others = [rank for rank, fact in enumerate(found) if fact != found[0]]

@@ -48,7 +48,7 @@ class Run:
         self.processes = self.team.size
         saved = self.team.from_first(lambda: resume.saved(options))
         self.asked = options.kernel or (saved.header.kernel if saved else "auto")
-        self.team.require_same({"--kernel": self.asked})
+        self.team.require_same(lambda: {"--kernel": self.asked})
         if self.asked == _SHARES_PRODUCTS and self.team.size > 1:
             self._share_products()
         with self.team.agreeing():
@@ -58,7 +58,7 @@ class Run:
                 self.data = load(options.data)
             except DataError as error:
                 raise cli.CommandError(str(error)) from error
-        self.team.require_same(self._facts())
+        self.team.require_same(self._facts)
         batch, seed = self.settings.batch_size, self.settings.seed
         self.batches = Batches(self.data.train, batch, seed, self.engine.place, self.team.share(batch))
         self.step, self.first_step = 0, 1
@@ -232,11 +232,10 @@ class Run:
             data=self.data.digest,
             transcript=self.transcript,
         )
-        arrays = self.engine.arrays
 
         def write() -> None:
             try:
-                checkpoint.save(path, header, arrays)
+                checkpoint.save(path, header, self.engine.arrays)
             except OSError as error:
                 kept = f"; {path} still holds an earlier step" if path.exists() else ""
                 raise cli.CommandError(

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from kernels import cli
 from kernels.mpi.launcher import started, why_no_mpi
 
-__all__ = ["Team", "join"]
+__all__ = ["Team", "join", "why_no_team"]
 
 _T = TypeVar("_T")
 _A_MOMENT = 1.0  # seconds
@@ -55,8 +55,8 @@ class Team:
         """What each process does by itself: a CommandError of one is raised by all, and names it."""
         yield
 
-    def require_same(self, facts: dict[str, Any]) -> None:
-        """Raise CommandError where a process has other facts than the first."""
+    def require_same(self, facts: Callable[[], dict[str, Any]]) -> None:
+        """Raise CommandError where a process has other facts than the first; one by itself does not gather any."""
 
     def if_lost(self, kept: str) -> None:
         """What there is to go on from, to be said should this run be ended by the loss of a process."""
@@ -74,12 +74,18 @@ def join() -> Team:
     """The team that this process was started in. Raises CommandError where that needs an MPI that is not there."""
     if started().processes == 1:
         return Team()
-    if reason := why_no_mpi():
-        if started().rank:
-            # the launcher ends all with the first; who is still there lacks what the first has
-            time.sleep(_A_MOMENT)
-            reason = f"process {started().rank} on {socket.gethostname()}: {reason}"
+    if reason := why_no_team():
         raise cli.CommandError(f"cannot train in {started().processes} processes: {reason}", cli.ABSENT)
     from rnn.mpi_team import MPITeam
 
     return MPITeam()
+
+
+def why_no_team() -> str | None:
+    """Why there is no MPI for the processes that were started, or None; said by the first, or by who lacks it."""
+    reason = why_no_mpi()
+    if reason and started().rank:
+        # the launcher ends all with the first; who is still there lacks what the first has
+        time.sleep(_A_MOMENT)
+        return f"process {started().rank} on {socket.gethostname()}: {reason}"
+    return reason

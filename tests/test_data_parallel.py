@@ -230,14 +230,18 @@ def test_a_killed_process_ends_the_job_and_the_last_checkpoint_is_named(
 
 
 def test_ctrl_c_stops_all_after_the_same_step(start: StartJob) -> None:
-    job = start(3)
+    assert "error" not in _interrupted(start(3), 3)
+
+
+def _interrupted(job: Job, processes: int) -> str:
+    """What a run says that Ctrl-C has stopped, which must have saved the step that it names."""
     job.process.send_signal(signal.SIGINT)
     said, _ = job.end()
     assert job.process.returncode == cli.INTERRUPTED
     (line,) = [line for line in said.splitlines() if line.startswith("interrupted")]
     step = checkpoint.load(job.checkpoint).header.step
-    assert line.startswith(f"interrupted after step {step}; continue with: mpiexec -n 3 python -m rnn.train")
-    assert "error" not in said
+    assert line.startswith(f"interrupted after step {step}; continue with: mpiexec -n {processes} python -m rnn.train")
+    return said
 
 
 @pytest.mark.slow
@@ -420,10 +424,4 @@ def test_sharing_products_is_agreed_on(tmp_path: Path, data: Path) -> None:
 
 
 def test_ctrl_c_saves_where_the_products_are_shared(start: StartJob) -> None:
-    job = start(2, "mpi-summa")
-    job.process.send_signal(signal.SIGINT)
-    said, _ = job.end()
-    assert job.process.returncode == cli.INTERRUPTED
-    (line,) = [line for line in said.splitlines() if line.startswith("interrupted")]
-    step = checkpoint.load(job.checkpoint).header.step
-    assert line.startswith(f"interrupted after step {step}; continue with: mpiexec -n 2 python -m rnn.train")
+    _interrupted(start(2, "mpi-summa"), 2)

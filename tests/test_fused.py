@@ -11,6 +11,7 @@ from kernels.threads import cores, set_threads
 from rnn import engines
 from rnn.settings import Settings
 from rnn.stepwise import Stepwise
+from tests import steps
 
 numba_simd = pytest.mark.skipif(kernels.unavailable("cpu-numba-simd") is not None, reason="numba is not installed")
 pytestmark = numba_simd
@@ -24,24 +25,15 @@ def _engine(name: str, hidden: int, batch: int, optimizer: str = "sgd") -> Stepw
     return engines.create(name, kernels.get("cpu-numba-simd"), settings)
 
 
-def _batch(batch: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    random = np.random.default_rng(seed)
-    return random.random((28, batch, 28), np.float32), random.integers(0, 10, batch).astype(np.uint8)
-
-
 def _exact(engine: Stepwise, x: np.ndarray, labels: np.ndarray) -> tuple[float, dict[str, np.ndarray]]:
     weights = {name: weight.astype(np.float64) for name, weight in engine.weights.items()}
     return _numpy_lstm.loss_and_gradients(weights, x.astype(np.float64), labels)
 
 
-def _distance(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-30))
-
-
 @pytest.mark.parametrize(("hidden", "batch"), SHAPES)
 def test_loss_and_every_gradient_equal_float64(hidden: int, batch: int) -> None:
     engine = _engine("fused", hidden, batch)
-    x, labels = _batch(batch)
+    x, labels = steps.batch(batch)
     loss, gradients = engine.loss_and_gradients(x, labels)
     exact_loss, exact = _exact(engine, x, labels)
     # 28 steps of sums of up to 157 products: a few hundred roundings of 6e-8, mostly averaged out
@@ -49,32 +41,32 @@ def test_loss_and_every_gradient_equal_float64(hidden: int, batch: int) -> None:
     assert gradients.keys() == exact.keys()
     for name, gradient in gradients.items():
         assert gradient.dtype == np.float32
-        assert _distance(gradient, exact[name]) < 5e-6, name
+        assert steps.distance(gradient, exact[name]) < 5e-6, name
 
 
 def test_no_further_from_float64_than_the_stepwise_engine() -> None:
-    x, labels = _batch(128)
+    x, labels = steps.batch(128)
     fused, stepwise = _engine("fused", 128, 128), _engine("stepwise", 128, 128)
     _, exact = _exact(fused, x, labels)
     _, ours = fused.loss_and_gradients(x, labels)
     _, theirs = stepwise.loss_and_gradients(x, labels)
     for name in exact:
-        assert _distance(ours[name], exact[name]) < 3 * _distance(theirs[name], exact[name]) + 1e-7, name
+        assert steps.distance(ours[name], exact[name]) < 3 * steps.distance(theirs[name], exact[name]) + 1e-7, name
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_ten_steps_follow_the_stepwise_engine(optimizer: str) -> None:
     fused, stepwise = _engine("fused", 33, 50, optimizer), _engine("stepwise", 33, 50, optimizer)
     for step in range(10):
-        x, labels = _batch(50, seed=step)
+        x, labels = steps.batch(50, seed=step)
         assert fused.train(x, labels) == pytest.approx(stepwise.train(x, labels), rel=1e-4)
-    assert fused.evaluate(*_batch(50, seed=99))[0] == pytest.approx(
-        stepwise.evaluate(*_batch(50, seed=99))[0], rel=1e-4
+    assert fused.evaluate(*steps.batch(50, seed=99))[0] == pytest.approx(
+        stepwise.evaluate(*steps.batch(50, seed=99))[0], rel=1e-4
     )
 
 
 def test_same_bits_for_any_number_of_threads() -> None:
-    x, labels = _batch(128)
+    x, labels = steps.batch(128)
     found = []
     try:
         for threads in {1, cores()}:
@@ -91,9 +83,12 @@ def test_same_bits_for_any_number_of_threads() -> None:
 
 def test_nothing_is_left_over_from_a_larger_batch() -> None:
     engine, fresh = _engine("fused", 16, 70), _engine("fused", 16, 70)
-    engine.loss_and_gradients(*_batch(70))
-    engine.loss_and_gradients(*_batch(3, seed=1))
-    ours, theirs = engine.loss_and_gradients(*_batch(35, seed=2)), fresh.loss_and_gradients(*_batch(35, seed=2))
+    engine.loss_and_gradients(*steps.batch(70))
+    engine.loss_and_gradients(*steps.batch(3, seed=1))
+    ours, theirs = (
+        engine.loss_and_gradients(*steps.batch(35, seed=2)),
+        fresh.loss_and_gradients(*steps.batch(35, seed=2)),
+    )
     assert ours[0] == theirs[0]
     for name, gradient in ours[1].items():
         np.testing.assert_array_equal(gradient, theirs[1][name])
@@ -102,7 +97,7 @@ def test_nothing_is_left_over_from_a_larger_batch() -> None:
 def test_large_logits_neither_overflow_nor_lose_the_loss() -> None:
     engine = _engine("fused", 8, 20)
     engine.weights["output_bias"][:] = np.linspace(-3e4, 3e4, 10)
-    x, labels = _batch(20)
+    x, labels = steps.batch(20)
     loss, gradients = engine.loss_and_gradients(x, np.zeros_like(labels))
     assert loss == pytest.approx(6e4, rel=1e-3)
     assert all(np.isfinite(gradient).all() for gradient in gradients.values())

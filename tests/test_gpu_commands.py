@@ -20,6 +20,7 @@ from experiments import gpu, gpu_race, matmul_scaling, roofline
 from kernels import cli, tune
 from kernels.cuda import compile as compiler
 from kernels.cuda import launch, sizes, timing
+from kernels.cuda.captured import Captured
 from kernels.cuda.hopper import Rounding
 from kernels.cuda.programs import PROGRAMS
 from kernels.cuda.tiles import WarpTile
@@ -123,7 +124,7 @@ def test_samples_are_the_gpus_time_per_call(clock: Clock) -> None:
     assert len(samples) >= 7
     assert samples == pytest.approx([2e-4] * len(samples))
     assert timing.repeat(lambda: clock.run("work"), 0.001, cold=True) == pytest.approx([2e-4] * 7)
-    graph = timing.Captured(lambda: clock.run("work"), 5)
+    graph = Captured(lambda: clock.run("work"), 5)
     assert timing.sample(graph.launch, 1) == pytest.approx(1e-3)
 
 

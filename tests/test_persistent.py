@@ -21,7 +21,7 @@ from rnn.persistent_cuda import SOURCE, PersistentCUDA
 from rnn.persistent_sizes import Sizes, choose
 from rnn.settings import Settings
 from rnn.stepwise import Stepwise
-from tests import emulation, fake_cupy
+from tests import emulation, fake_cupy, steps
 from tests.emulation import EmulationError, Order, compiler, emulate
 
 pytestmark = pytest.mark.skipif(not emulation.available(), reason="the emulator needs g++ 12 on Linux")
@@ -71,18 +71,9 @@ def _engine(hidden: int, batch: int, optimizer: str = "sgd", weights_on_chip: bo
     return PersistentCUDA(settings, matmul, weights_on_chip)
 
 
-def _batch(batch: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    random = np.random.default_rng(seed)
-    return random.random((28, batch, 28), np.float32), random.integers(0, 10, batch).astype(np.uint8)
-
-
 def _exact(weights: dict[str, np.ndarray], x: np.ndarray, labels: np.ndarray) -> tuple[float, dict[str, np.ndarray]]:
     wide = {name: np.asarray(weight, np.float64) for name, weight in weights.items()}
     return _numpy_lstm.loss_and_gradients(wide, x.astype(np.float64), labels)
-
-
-def _distance(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-30))
 
 
 def _host(arrays: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -91,7 +82,7 @@ def _host(arrays: dict[str, Any]) -> dict[str, np.ndarray]:
 
 def check(machine: Machine, hidden: int, batch: int) -> None:
     """Loss and gradients within the bound of tests/test_fused.py, and the same bits in all orders."""
-    x, labels = _batch(batch)
+    x, labels = steps.batch(batch)
     found = []
     for order in ORDERS:
         machine.order = order
@@ -102,7 +93,7 @@ def check(machine: Machine, hidden: int, batch: int) -> None:
     assert found[0][0] == pytest.approx(exact_loss, rel=3e-6)
     assert found[0][1].keys() == exact.keys()
     for name, gradient in exact.items():
-        assert _distance(found[0][1][name], gradient) < 5e-6, name
+        assert steps.distance(found[0][1][name], gradient) < 5e-6, name
     for loss, gradients in found[1:]:
         assert loss == found[0][0]
         for name, gradient in gradients.items():
@@ -143,12 +134,12 @@ def test_ten_steps_of_training_follow_float64(machine: Machine, optimizer: str) 
     exact = {name: weight.astype(np.float64) for name, weight in _host(engine.weights).items()}
     update = OPTIMIZERS[optimizer](0.05, exact)
     for step in range(10):
-        x, labels = _batch(5, seed=step)
+        x, labels = steps.batch(5, seed=step)
         expected, gradients = _exact(exact, x, labels)
         update.update(exact, gradients)
         assert float(engine.train(x, labels)) == pytest.approx(expected, rel=1e-5)
     for name, weight in _host(engine.weights).items():
-        assert _distance(weight, exact[name]) < 5e-6, name
+        assert steps.distance(weight, exact[name]) < 5e-6, name
 
 
 def test_the_same_seed_gives_the_same_losses(machine: Machine) -> None:
@@ -156,7 +147,7 @@ def test_the_same_seed_gives_the_same_losses(machine: Machine) -> None:
     for order in ORDERS:
         machine.order = order
         engine = _engine(6, 4)
-        losses.append([float(engine.train(*_batch(4, seed=step))) for step in range(4)])
+        losses.append([float(engine.train(*steps.batch(4, seed=step))) for step in range(4)])
     assert losses[0] == losses[1] == losses[2] == losses[3]
     assert len(set(losses[0])) == 4
 
@@ -164,8 +155,8 @@ def test_the_same_seed_gives_the_same_losses(machine: Machine) -> None:
 def test_gradients_alone_change_no_weight(machine: Machine) -> None:
     engine = _engine(6, 4)
     before = _host(engine.weights)
-    first, _ = engine.loss_and_gradients(*_batch(4))
-    again, _ = engine.loss_and_gradients(*_batch(4))
+    first, _ = engine.loss_and_gradients(*steps.batch(4))
+    again, _ = engine.loss_and_gradients(*steps.batch(4))
     assert float(first) == float(again)
     for name, weight in _host(engine.weights).items():
         np.testing.assert_array_equal(weight, before[name])
@@ -174,7 +165,7 @@ def test_gradients_alone_change_no_weight(machine: Machine) -> None:
 def test_weights_that_do_not_stay_give_the_same_bits(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     launched: list[Sizes] = []
     monkeypatch.setattr(persistent_cuda, "_function", lambda *of: launched.append(of[0]) or machine.function(*of))
-    x, labels = _batch(5)
+    x, labels = steps.batch(5)
     staying, passing = _engine(36, 5), _engine(36, 5, weights_on_chip=False)
     for _ in range(3):
         assert float(staying.train(x, labels)) == float(passing.train(x, labels))
@@ -187,7 +178,7 @@ def test_weights_that_do_not_stay_give_the_same_bits(machine: Machine, monkeypat
 def test_the_phases_of_a_step(machine: Machine, batch: int, passes: int) -> None:
     engine = _engine(6, batch)
     before = _host(engine.weights)
-    found = engine.phases(*_batch(batch))
+    found = engine.phases(*steps.batch(batch))
     forward, backward = ["product", "gates", "barrier"] * 28, [*["gates", "barrier", "product"] * 27, "gates"]
     one_pass = ["weights", *forward, "loss", "weights", *backward]
     assert [phase for phase, _ in found] == [
@@ -201,17 +192,17 @@ def test_the_phases_of_a_step(machine: Machine, batch: int, passes: int) -> None
 def test_batches_of_different_sizes_in_turn(machine: Machine) -> None:
     engine = _engine(6, 4)
     for batch in (4, 9, 1, 4):
-        x, labels = _batch(batch, seed=batch)
+        x, labels = steps.batch(batch, seed=batch)
         loss, gradients = engine.loss_and_gradients(x, labels)
         exact_loss, exact = _exact(_host(engine.weights), x, labels)
         assert float(loss) == pytest.approx(exact_loss, rel=3e-6)
-        assert _distance(gradients["cell_weight"].get(), exact["cell_weight"]) < 5e-6
+        assert steps.distance(gradients["cell_weight"].get(), exact["cell_weight"]) < 5e-6
 
 
 def test_large_scores_neither_overflow_nor_lose_the_loss(machine: Machine) -> None:
     engine = _engine(4, 3)
     engine.restore(engine.arrays | {"output_bias": np.linspace(-3e4, 3e4, 10, dtype=np.float32)})
-    x, labels = _batch(3)
+    x, labels = steps.batch(3)
     loss, gradients = engine.loss_and_gradients(x, np.zeros_like(labels))
     assert float(loss) == pytest.approx(6e4, rel=1e-3)
     assert all(np.isfinite(gradient.get()).all() for gradient in gradients.values())
@@ -222,15 +213,15 @@ def test_a_checkpoint_goes_from_the_cpu_to_the_gpu_and_back(machine: Machine, op
     settings = Settings(hidden=6, batch_size=4, optimizer=optimizer, learning_rate=0.05, seed=3)
     cpu, gpu = Stepwise(settings, np.matmul), _engine(6, 4, optimizer)
     for step in range(2):
-        cpu.train(*_batch(4, seed=step))
+        cpu.train(*steps.batch(4, seed=step))
     gpu.restore(cpu.arrays)
-    assert float(gpu.train(*_batch(4, seed=2))) == pytest.approx(cpu.train(*_batch(4, seed=2)), rel=1e-5)
+    assert float(gpu.train(*steps.batch(4, seed=2))) == pytest.approx(cpu.train(*steps.batch(4, seed=2)), rel=1e-5)
     cpu.restore(gpu.arrays)
-    assert cpu.train(*_batch(4, seed=3)) == pytest.approx(float(gpu.train(*_batch(4, seed=3))), rel=1e-5)
+    assert cpu.train(*steps.batch(4, seed=3)) == pytest.approx(float(gpu.train(*steps.batch(4, seed=3))), rel=1e-5)
 
 
 def test_a_batch_of_another_shape_or_type_is_refused(machine: Machine) -> None:
-    x, labels = _batch(4)
+    x, labels = steps.batch(4)
     for wrong in (x[:27], x[:, :3], x.astype(np.float64)):
         with pytest.raises(ValueError, match="x must be float32 of"):
             _engine(4, 4).train(wrong, labels)
@@ -285,7 +276,7 @@ def test_residency_is_checked_before_the_launch(resident: int, monkeypatch: pyte
 def test_a_grid_whose_blocks_are_not_all_resident_is_reported(machine: Machine) -> None:
     machine.cooperative = False
     with pytest.raises(EmulationError, match=r"wait for ever.*grid\.cuh|grid\.cuh.*wait for ever"):
-        _engine(4, 3).train(*_batch(3))
+        _engine(4, 3).train(*steps.batch(3))
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -304,7 +295,7 @@ def test_a_block_that_never_arrives_is_reported(machine: Machine, tmp_path: Path
     barrier = "    grid_barrier(barrier);"
     machine.source = _changed(tmp_path, "lstm_persistent.cu", barrier, f"if (blockIdx.x == 1) return;{barrier}")
     with pytest.raises(EmulationError, match="wait for ever"):
-        _engine(4, 3).train(*_batch(3))
+        _engine(4, 3).train(*steps.batch(3))
 
 
 def _changed(folder: Path, name: str, old: str, new: str, number: int = 0) -> Path:

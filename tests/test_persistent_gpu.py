@@ -13,6 +13,7 @@ from rnn import engines
 from rnn.optimizers import OPTIMIZERS
 from rnn.settings import Settings
 from rnn.stepwise import Stepwise
+from tests import steps
 
 pytestmark = pytest.mark.gpu
 
@@ -27,15 +28,6 @@ def _engine(hidden: int, batch: int, optimizer: str = "sgd") -> Any:
         pytest.skip(str(reason))
 
 
-def _batch(batch: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    random = np.random.default_rng(seed)
-    return random.random((28, batch, 28), np.float32), random.integers(0, 10, batch).astype(np.uint8)
-
-
-def _distance(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-30))
-
-
 def _wide(engine: Any) -> dict[str, np.ndarray]:
     return {name: weight.get().astype(np.float64) for name, weight in engine.weights.items()}
 
@@ -43,12 +35,12 @@ def _wide(engine: Any) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize(("hidden", "batch"), SHAPES)
 def test_loss_and_gradients_equal_float64(hidden: int, batch: int) -> None:
     engine = _engine(hidden, batch)
-    x, labels = _batch(batch)
+    x, labels = steps.batch(batch)
     loss, gradients = engine.loss_and_gradients(x, labels)
     exact_loss, exact = _numpy_lstm.loss_and_gradients(_wide(engine), x.astype(np.float64), labels)
     assert float(loss) == pytest.approx(exact_loss, rel=3e-6)
     for name, gradient in exact.items():
-        assert _distance(gradients[name].get(), gradient) < 5e-6, name
+        assert steps.distance(gradients[name].get(), gradient) < 5e-6, name
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
@@ -57,14 +49,14 @@ def test_ten_steps_follow_float64(optimizer: str) -> None:
     exact = _wide(engine)
     update = OPTIMIZERS[optimizer](0.05, exact)
     for step in range(10):
-        x, labels = _batch(128, seed=step)
+        x, labels = steps.batch(128, seed=step)
         expected, gradients = _numpy_lstm.loss_and_gradients(exact, x.astype(np.float64), labels)
         update.update(exact, gradients)
         assert float(engine.train(x, labels)) == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_hundred_runs_of_the_same_seed_give_the_same_losses() -> None:
-    batches = [_batch(128, seed=step) for step in range(5)]
+    batches = [steps.batch(128, seed=step) for step in range(5)]
 
     def losses() -> list[float]:
         engine = _engine(128, 128)
@@ -80,8 +72,8 @@ def test_a_checkpoint_goes_from_the_cpu_to_the_gpu_and_back() -> None:
     settings = Settings(learning_rate=0.05, seed=3)
     cpu = Stepwise(settings, kernels.get("cpu-blas").matmul)
     for step in range(3):
-        cpu.train(*_batch(128, seed=step))
+        cpu.train(*steps.batch(128, seed=step))
     gpu.restore(cpu.arrays)
-    assert float(gpu.train(*_batch(128, seed=3))) == pytest.approx(cpu.train(*_batch(128, seed=3)), rel=1e-4)
+    assert float(gpu.train(*steps.batch(128, seed=3))) == pytest.approx(cpu.train(*steps.batch(128, seed=3)), rel=1e-4)
     cpu.restore(gpu.arrays)
-    assert cpu.train(*_batch(128, seed=4)) == pytest.approx(float(gpu.train(*_batch(128, seed=4))), rel=1e-4)
+    assert cpu.train(*steps.batch(128, seed=4)) == pytest.approx(float(gpu.train(*steps.batch(128, seed=4))), rel=1e-4)

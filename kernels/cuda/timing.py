@@ -8,7 +8,7 @@ from typing import Any
 
 from kernels.measure.timing import MAX_SAMPLES, MIN_SAMPLES
 
-__all__ = ["Captured", "repeat", "sample"]
+__all__ = ["repeat", "sample"]
 
 _SHORTEST = 1e-3  # seconds: events are exact to half a microsecond
 _WARM_UP = 3
@@ -39,33 +39,6 @@ def repeat(call: Callable[[], object], min_time: float = 0.2, cold: bool = False
     calls = 1 if cold else max(1, math.ceil(shortest / max(once, 1e-9)))
     wanted = min(MAX_SAMPLES, max(MIN_SAMPLES, math.ceil(min_time / max(once * calls, 1e-9))))
     return [sample(call, calls, cold) for _ in range(wanted)]
-
-
-class Captured:
-    """`calls` calls as a CUDA graph, whose `launch()` costs the host one step: what is left is the GPU's own time.
-
-    The call is made once before, so that everything is compiled and allocated. What it allocates is written at every
-    launch, so the graph has memory of its own, which no one else is given.
-    """
-
-    def __init__(self, call: Callable[[], object], calls: int) -> None:
-        import cupy
-
-        self._memory = cupy.cuda.MemoryPool()
-        stream = cupy.cuda.Stream(non_blocking=True)
-        # what was put into another stream must be there
-        cupy.cuda.Device().synchronize()
-        with cupy.cuda.using_allocator(self._memory.malloc), stream:
-            call()
-            stream.synchronize()
-            stream.begin_capture()
-            for _ in range(calls):
-                call()
-            self._graph = stream.end_capture()
-
-    def launch(self) -> None:
-        """Put the graph into CuPy's current stream."""
-        self._graph.launch()
 
 
 def _flush_l2(cupy: Any) -> None:

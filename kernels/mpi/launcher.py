@@ -35,8 +35,7 @@ class Started(NamedTuple):
 def started() -> Started:
     """As the launcher says; one process where there was none."""
     # each from the first that tells it: srun itself may set the first two of Hydra's
-    found = (_number(names) for names in zip(*_NAMES, strict=True))
-    processes, rank, here = found
+    processes, rank, here = (_number(names) for names in zip(*_NAMES, strict=True))
     return Started(processes or 1, rank or 0, here or 1)
 
 
