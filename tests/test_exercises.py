@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -115,6 +117,20 @@ def test_what_is_no_kernel_is_explained(text: str, kind: str, says: str, tmp_pat
         rejected = _rejection(text, "one_thread_per_element", tmp_path)
     assert rejected.kind == kind
     assert says in str(rejected)
+
+
+def test_an_endless_loop_ends_where_ctrl_c_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a shell's background jobs."""
+    monkeypatch.setattr(_check, "SECONDS", 0.1)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    deadline = monotonic() + 10
+    try:
+        with pytest.raises(_check.Rejected, match="was stopped"), _check._time_limit():
+            while monotonic() < deadline:
+                pass
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_ctrl_c_is_no_endless_loop() -> None:

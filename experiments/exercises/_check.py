@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import ast
+import signal
 import threading
 import traceback
 from collections.abc import Iterator
@@ -166,6 +167,8 @@ def _time_limit() -> Iterator[None]:
         _thread.interrupt_main()
 
     timer = threading.Timer(SECONDS, interrupt)
+    # a shell starts its background jobs with Ctrl-C ignored, and interrupt_main would be too
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer.start()
     try:
         yield
@@ -176,3 +179,4 @@ def _time_limit() -> Iterator[None]:
         raise Rejected("endless", f"a launch took more than {SECONDS:g} seconds and was stopped", hint) from None
     finally:
         timer.cancel()
+        signal.signal(signal.SIGINT, before)
