@@ -193,7 +193,7 @@ LADDER: tuple[KernelSpec, ...] = (
     KernelSpec(
         name="cuda-cupy-hopper",
         idea="a copy engine fills shared memory, two warpgroups' tensor cores read it there; operands rounded to bf16",
-        bottleneck="the tensor cores, where tiles are many; the last wave of blocks, where they are few",
+        bottleneck="the tensor cores, where tiles are many; the last round of tiles, where they are few",
         requires=_CUPY,
         architecture=90,
         only_architecture=True,

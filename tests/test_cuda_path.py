@@ -55,8 +55,9 @@ def emulated(program: Program, tile: Tile, layout: tuple[bool, ...] = (), kernel
         _check_grid(grid)
         plain = [_memory(x) if isinstance(x, np.ndarray) else x for x in arguments]
         emulation.emulate(
-            program.source, program.options(tile, *layout), grid, block, shared_mem, *plain, kernel=kernel
-        )
+            program.source, program.options(tile, *layout), grid, block, shared_mem, *plain,
+            kernel=kernel, cluster=getattr(tile, "cluster", 1) if kernel == "matmul" else 1,
+        )  # fmt: skip
 
     return run
 

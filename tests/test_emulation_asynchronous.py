@@ -169,11 +169,11 @@ def test_phases_of_a_barrier(run: Run) -> None:
         if (threadIdx.x < 32) {
             barrier_wait(&empty, round % 2 ^ 1);
             box[x] = 10 * round + x;
-            barrier_arrive(&full);
+            barrier_arrive_at(&full, 0);
         } else {
             barrier_wait(&full, round % 2);
             sum += box[31 - x] * (round + 1);
-            barrier_arrive(&empty);
+            barrier_arrive_at(&empty, 0);
         }
     out[threadIdx.x] = sum;
     """
@@ -184,6 +184,78 @@ def test_phases_of_a_barrier(run: Run) -> None:
         np.testing.assert_array_equal(out[1], ((10 * rounds + np.arange(32)[::-1]) * (rounds + 1)).sum(axis=0))
     with pytest.raises(EmulationError, match="before barrier_init"):
         run("int* out", body.replace("barrier_init(&full, 32);", ""), 1, 64, out)
+
+
+# hopper: clusters of blocks
+
+# each block fetches one half of a box for both, and hands its own rank to the other's barrier
+CLUSTER = """
+    extern __shared__ __align__(1024) unsigned short tile[];
+    __shared__ unsigned long long arrived, told;
+    const int x = threadIdx.x, me = block_in_cluster();
+    if (x == 0) {{
+        barrier_init(&arrived, 1);
+        barrier_init(&told, 1);
+        barrier_init_done();
+    }}
+    {begin}
+    if (x == 0) {{
+        barrier_arrive_expecting(&arrived, 16 * 128);
+        copy_box_to({blocks}, tile + me * 512, &map, &arrived, 0, 16 * (blockIdx.x / 2) + 8 * me);
+        barrier_arrive_at(&told, {other});
+    }}
+    barrier_wait(&arrived, 0);
+    barrier_wait(&told, 0);
+    for (int i = x; i < 16 * 64; i += blockDim.x) out[blockIdx.x * 16 * 64 + i] = tile[i];
+    {end}
+"""
+CLUSTER_PARAMETERS = "const __grid_constant__ emulation::Map map, unsigned short* out"
+CLUSTER_PARTS = {"begin": "cluster_sync();", "blocks": "3", "other": "1 - me", "end": "cluster_sync();"}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_clusters(run: Run, order: Order) -> None:
+    matrix = np.arange(48 * 64, dtype=np.uint16).reshape(48, 64)
+    out = np.zeros((3, 2, 16, 64), np.uint16)
+    body = CLUSTER.format(**CLUSTER_PARTS)
+    run(CLUSTER_PARAMETERS, body, 6, 32, Boxes(matrix, 8, 64), out, shared=2048, order=order, cluster=2)
+    for pair in range(3):
+        for block in range(2):
+            np.testing.assert_array_equal(out[pair, block], swizzled(matrix[16 * pair : 16 * pair + 16]))
+
+
+@pytest.mark.parametrize(
+    ("parts", "grid", "message"),
+    [
+        ({"begin": "__syncthreads();"}, 2, "before barrier_init"),
+        ({"end": "if (me == 0) cluster_sync();"}, 2, "wait for ever"),
+        ({"end": "if (x < 16) cluster_sync();\nelse cluster_sync();"}, 2, "different barriers"),
+        ({"blocks": "1 << me"}, 2, "wait for ever"),
+        ({"other": "0"}, 2, "more threads arrive|wait for ever"),
+        ({"other": "2"}, 2, "none of rank 2"),
+        ({}, 3, "no whole number of clusters"),
+    ],
+)
+def test_clusters_that_are_wrong(run: Run, parts: dict[str, str], grid: int, message: str) -> None:
+    box, out = Boxes(np.zeros((32, 64), np.uint16), 8, 64), np.zeros((3, 16, 64), np.uint16)
+    body = CLUSTER.format(**CLUSTER_PARTS | parts)
+    with pytest.raises(EmulationError, match=message):
+        run(CLUSTER_PARAMETERS, body, grid, 32, box, out, shared=2048, cluster=2)
+
+
+def test_a_block_that_has_returned_has_no_shared_memory(run: Run) -> None:
+    body = """
+    __shared__ unsigned long long told;
+    if (threadIdx.x == 0) barrier_init(&told, 1);
+    cluster_sync();
+    if (block_in_cluster() == 0) {
+        for (int i = 0; i < 100; ++i) __nanosleep(1);
+        if (threadIdx.x == 0) barrier_arrive_at(&told, 1);
+    }
+    """
+    with pytest.raises(EmulationError, match=r"block of the cluster has returned"):
+        run("int n", body, 2, 32, 0, cluster=2)
+    run("int n", body + "cluster_sync();", 2, 32, 0, cluster=2)
 
 
 # hopper: products of a warpgroup

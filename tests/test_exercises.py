@@ -122,12 +122,16 @@ def test_what_is_no_kernel_is_explained(text: str, kind: str, says: str, tmp_pat
 def test_an_endless_loop_ends_where_ctrl_c_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a shell's background jobs."""
     monkeypatch.setattr(_check, "SECONDS", 0.1)
+
+    def endless(seconds: float) -> None:
+        end = monotonic() + seconds
+        while monotonic() < end:
+            pass
+
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    deadline = monotonic() + 10
     try:
         with pytest.raises(_check.Rejected, match="was stopped"), _check._time_limit():
-            while monotonic() < deadline:
-                pass
+            endless(10)
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)

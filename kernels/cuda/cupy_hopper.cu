@@ -3,11 +3,14 @@
 // At the same time: one thread keeps the copy engine busy, which fetches whole tiles; two warpgroups of 128 threads each
 // issue products of 64 x 256 x 16 numbers that run on while they wait for the next tile. Barriers in shared memory say
 // which of the STAGES tiles are full and which are free again: nobody waits for the whole block.
+// There are no more blocks than multiprocessors, and each makes tile after tile of C: while it stores the sums of one,
+// the copy engine fetches for the next. CLUSTER blocks, on multiprocessors that reach each other's shared memory, make
+// tiles one above the other: they need the same numbers of B, and each fetches a part of them for all.
 // The operands are rounded to bf16 (8 significant bits) by `round_operand` before, each laid out with K along its rows;
 // sums are float32. The copy engine writes zeros for what lies outside, and swizzles rows so that eight of them read at
 // one place lie in different banks.
 // A warpgroup needs 128 registers to a thread for its 64 x 256 sums, the copying one hardly any: it gives its own away.
-// Limit: the tensor cores, when tiles are large and many; else the last, half-filled wave of blocks.
+// Limit: the tensor cores, when tiles are large and many; else the last round of tiles, which leaves blocks idle.
 // After the PTX ISA (wgmma, mbarrier, cp.async.bulk.tensor) and the designs of CUTLASS's warp-specialised kernels.
 
 #include "hopper.cuh"
@@ -16,80 +19,105 @@ constexpr int BLOCK_M = 128, BLOCK_N = 256, BLOCK_K = 64;  // 64 bf16 numbers ar
 constexpr int A_TILE = BLOCK_M * BLOCK_K, B_TILE = BLOCK_N * BLOCK_K;
 constexpr unsigned TILE_BYTES = 2 * (A_TILE + B_TILE);
 constexpr int CONSUMERS = 2, THREADS = 128 * (1 + CONSUMERS);
+static_assert(BLOCK_N % CLUSTER == 0, "the blocks of a cluster share the rows of a tile of B");
 
-// c (m,n) = a · b from maps of a (m,k) and of bᵀ (n,k) in bf16, boxes of BLOCK_M x BLOCK_K and BLOCK_N x BLOCK_K.
-extern "C" __global__ void __launch_bounds__(THREADS, 1)
+// c = the sums that a warpgroup holds of rows from `top` and columns from `left` on.
+__device__ __forceinline__ void store(const float (&total)[128], float* __restrict__ c, int top, int left, int m, int n) {
+    const int warp = threadIdx.x / 32 % 4, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    // two neighbours at once, where all rows begin at multiples of 8 bytes: four threads fill 32 bytes as a whole
+    const bool pairs = n % 2 == 0 && reinterpret_cast<unsigned long long>(c) % 8 == 0;
+#pragma unroll
+    for (int j = 0; j < BLOCK_N / 8; ++j)
+#pragma unroll
+        for (int q = 0; q < 4; q += 2) {
+            const int row = top + 16 * warp + g + q / 2 * 8, column = left + 8 * j + 2 * t;
+            if (row >= m || column >= n) continue;
+            float* to = c + static_cast<long long>(row) * n + column;
+            if (pairs) {
+                *reinterpret_cast<float2*>(to) = make_float2(total[4 * j + q], total[4 * j + q + 1]);
+            } else {
+                to[0] = total[4 * j + q];
+                if (column + 1 < n) to[1] = total[4 * j + q + 1];
+            }
+        }
+}
+
+// Calls work(top, left) for each tile of C of a block: the clusters take pairs of tiles in turn, as cards are dealt.
+template <class Work>
+__device__ __forceinline__ void for_each_tile(int m, int n, Work work) {
+    const int across = (n + BLOCK_N - 1) / BLOCK_N, down = (m + CLUSTER * BLOCK_M - 1) / (CLUSTER * BLOCK_M);
+    for (int i = blockIdx.x / CLUSTER; i < across * down; i += gridDim.x / CLUSTER) {
+        const int2 at = tile_of_block<GROUP>(i, across, down);
+        work((at.y * CLUSTER + block_in_cluster()) * BLOCK_M, at.x * BLOCK_N);
+    }
+}
+
+// c (m,n) = a · b from maps of a (m,k) and of bᵀ (n,k) in bf16, boxes of BLOCK_M x BLOCK_K and BLOCK_N / CLUSTER x BLOCK_K.
+extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THREADS, 1)
 matmul(const __grid_constant__ TensorMap a_map, const __grid_constant__ TensorMap b_map, float* __restrict__ c, int m,
        int n, int k) {
     extern __shared__ __align__(1024) unsigned short tiles[];
     __shared__ unsigned long long full[STAGES], free[STAGES];
-    const int thread = threadIdx.x, group = thread / 128;
-    const int across = (n + BLOCK_N - 1) / BLOCK_N, down = (m + BLOCK_M - 1) / BLOCK_M;
-    // blocks that run together stand in a square of C and share what they fetch in L2
-    const int first = blockIdx.x / (GROUP * across) * GROUP, within = blockIdx.x % (GROUP * across);
-    const int height = min(down - first, GROUP);
-    const int top = (first + within % height) * BLOCK_M, left = within / height * BLOCK_N;
+    const int thread = threadIdx.x, group = thread / 128, lane = thread % 32;
     const int steps = (k + BLOCK_K - 1) / BLOCK_K;
 
     if (thread == 0) {
         for (int stage = 0; stage < STAGES; ++stage) {
             barrier_init(&full[stage], 1);
-            barrier_init(&free[stage], 4 * CONSUMERS);  // every warp says so
+            barrier_init(&free[stage], 4 * CONSUMERS * CLUSTER);  // every warp of the cluster says so
         }
         barrier_init_done();
     }
-    __syncthreads();
+    cluster_sync();
 
+    int turn = 0;  // of all steps of all tiles
     if (group == 0) {
         give_registers_back<40>();
         if (thread == 0) {
-            for (int step = 0; step < steps; ++step) {
-                const int stage = step % STAGES;
-                // the first round finds all stages free: a barrier's phase before its first counts as ended
-                barrier_wait(&free[stage], step / STAGES % 2 ^ 1);
-                barrier_arrive_expecting(&full[stage], TILE_BYTES);
-                unsigned short* a_tile = tiles + stage * (A_TILE + B_TILE);
-                copy_box(a_tile, &a_map, &full[stage], step * BLOCK_K, top);
-                copy_box(a_tile + A_TILE, &b_map, &full[stage], step * BLOCK_K, left);
-            }
+            for_each_tile(m, n, [&](int top, int left) {
+                for (int step = 0; step < steps; ++step, ++turn) {
+                    const int stage = turn % STAGES;
+                    // the first round finds all stages free: a barrier's phase before its first counts as ended
+                    barrier_wait(&free[stage], turn / STAGES % 2 ^ 1);
+                    barrier_arrive_expecting(&full[stage], TILE_BYTES);
+                    unsigned short* a_tile = tiles + stage * (A_TILE + B_TILE);
+                    copy_box(a_tile, &a_map, &full[stage], step * BLOCK_K, top);
+                    // a part of B's tile for every block of the cluster, which need the same
+                    const int part = block_in_cluster() * (BLOCK_N / CLUSTER);
+                    copy_box_to((1 << CLUSTER) - 1, a_tile + A_TILE + part * BLOCK_K, &b_map, &full[stage],
+                                step * BLOCK_K, left + part);
+                }
+            });
         }
     } else {
         take_registers<232>();
-        float total[128] = {};
         const int rows = (group - 1) * 64;
-        for (int step = 0; step < steps; ++step) {
-            const int stage = step % STAGES;
-            barrier_wait(&full[stage], step / STAGES % 2);
-            const unsigned short* a_tile = tiles + stage * (A_TILE + B_TILE);
-            const unsigned short* b_tile = a_tile + A_TILE;
-            wgmma_fence();
+        for_each_tile(m, n, [&](int top, int left) {
+            float total[128] = {};
+            const auto free_last_stage = [&] {
+                if (lane < CLUSTER) barrier_arrive_at(&free[(turn - 1) % STAGES], lane);
+            };
+            for (int step = 0; step < steps; ++step, ++turn) {
+                const int stage = turn % STAGES;
+                barrier_wait(&full[stage], turn / STAGES % 2);
+                const unsigned short* a_tile = tiles + stage * (A_TILE + B_TILE);
+                const unsigned short* b_tile = a_tile + A_TILE;
+                wgmma_fence();
 #pragma unroll
-            for (int p = 0; p < BLOCK_K; p += 16)
-                wgmma_m64n256k16_bf16(total, tile_descriptor(a_tile + rows * BLOCK_K + p), tile_descriptor(b_tile + p));
-            wgmma_commit();
-            // the products of this step run on; those of the step before are done with their tiles
-            wgmma_wait<1>();
-            if (step > 0 && thread % 32 == 0) barrier_arrive(&free[(step - 1) % STAGES]);
-        }
-        wgmma_wait<0>();
-        const int warp = thread / 32 % 4, g = thread % 32 / 4, t = thread % 4;
-        // two neighbours at once, where all rows begin at multiples of 8 bytes: four threads fill 32 bytes as a whole
-        const bool pairs = n % 2 == 0 && reinterpret_cast<unsigned long long>(c) % 8 == 0;
-#pragma unroll
-        for (int j = 0; j < BLOCK_N / 8; ++j)
-#pragma unroll
-            for (int q = 0; q < 4; q += 2) {
-                const int row = top + rows + 16 * warp + g + q / 2 * 8, column = left + 8 * j + 2 * t;
-                if (row >= m || column >= n) continue;
-                float* to = c + static_cast<long long>(row) * n + column;
-                if (pairs) {
-                    *reinterpret_cast<float2*>(to) = make_float2(total[4 * j + q], total[4 * j + q + 1]);
-                } else {
-                    to[0] = total[4 * j + q];
-                    if (column + 1 < n) to[1] = total[4 * j + q + 1];
-                }
+                for (int p = 0; p < BLOCK_K; p += 16)
+                    wgmma_m64n256k16_bf16(total, tile_descriptor(a_tile + rows * BLOCK_K + p), tile_descriptor(b_tile + p));
+                wgmma_commit();
+                // the products of this step run on; those of the step before are done with their tiles
+                wgmma_wait<1>();
+                if (step > 0) free_last_stage();
             }
+            wgmma_wait<0>();
+            free_last_stage();  // before the sums are stored: the copy engine goes on with the next tile
+            store(total, c, top + rows, left, m, n);
+        });
     }
+    // no block may end while another still fetches for it, or tells it of a free stage
+    cluster_sync();
 }
 
 constexpr int SIDE = 32, ROWS = 8;  // of the tile that a block turns round, and of its threads

@@ -1,20 +1,18 @@
 // Hopper's own instructions (sm_90a): barriers in shared memory that count bytes, the copy engine, warpgroup products.
 #pragma once
 
+#include "memory.cuh"
+
 // How a matrix lies in global memory, for the copy engine: 128 bytes that only the driver can fill in.
 struct alignas(64) TensorMap {
     unsigned char bytes[128];
 };
 
 #ifndef CPU_EMULATION
-__device__ __forceinline__ unsigned in_shared(const void* x) {
-    return static_cast<unsigned>(__cvta_generic_to_shared(x));
-}
-
 // A barrier in shared memory. A phase ends when `arrivals` threads have arrived and all bytes expected have come; it
 // then begins anew with the other parity.
 __device__ __forceinline__ void barrier_init(unsigned long long* barrier, unsigned arrivals) {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(in_shared(barrier)), "r"(arrivals) : "memory");
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals) : "memory");
 }
 
 // After barrier_init by one thread, before the block's first __syncthreads: the copy engine must see it, too.
@@ -22,12 +20,16 @@ __device__ __forceinline__ void barrier_init_done() {
     asm volatile("fence.mbarrier_init.release.cluster;\nfence.proxy.async.shared::cta;" ::: "memory");
 }
 
-__device__ __forceinline__ void barrier_arrive(unsigned long long* barrier) {
-    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(in_shared(barrier)) : "memory");
+// At the barrier that has the same place in a block of the cluster.
+__device__ __forceinline__ void barrier_arrive_at(unsigned long long* barrier, int block) {
+    asm volatile("{\n.reg .b32 there;\nmapa.shared::cluster.u32 there, %0, %1;\n"
+                 "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\n}" ::"r"(shared_address(barrier)),
+                 "r"(block)
+                 : "memory");
 }
 
 __device__ __forceinline__ void barrier_arrive_expecting(unsigned long long* barrier, unsigned bytes) {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(in_shared(barrier)), "r"(bytes)
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes)
                  : "memory");
 }
 
@@ -38,9 +40,19 @@ __device__ __forceinline__ void barrier_wait(unsigned long long* barrier, unsign
         asm volatile(
             "{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
             : "=r"(ended)
-            : "r"(in_shared(barrier)), "r"(parity)
+            : "r"(shared_address(barrier)), "r"(parity)
             : "memory");
     } while (!ended);
+}
+
+// Blocks of a cluster: which this one is, and a barrier of them all.
+__device__ __forceinline__ int block_in_cluster() {
+    int rank;
+    asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+    return rank;
+}
+__device__ __forceinline__ void cluster_sync() {
+    asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
 }
 
 // Let the copy engine fetch the map's box whose first number is (column, row); zeros outside the matrix. Its bytes count
@@ -49,15 +61,26 @@ __device__ __forceinline__ void copy_box(void* destination, const TensorMap* map
                                          int row) {
     asm volatile(
         "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];" ::"r"(
-            in_shared(destination)),
-        "l"(map), "r"(in_shared(barrier)), "r"(column), "r"(row)
+            shared_address(destination)),
+        "l"(map), "r"(shared_address(barrier)), "r"(column), "r"(row)
+        : "memory");
+}
+
+// The same box for all blocks of the cluster whose bit is set in `blocks`: to the same place in each, and its bytes count
+// towards the barrier that has the same place in each.
+__device__ __forceinline__ void copy_box_to(int blocks, void* destination, const TensorMap* map,
+                                            unsigned long long* barrier, int column, int row) {
+    asm volatile(
+        "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster "
+        "[%0], [%1, {%3, %4}], [%2], %5;" ::"r"(shared_address(destination)),
+        "l"(map), "r"(shared_address(barrier)), "r"(column), "r"(row), "h"(static_cast<unsigned short>(blocks))
         : "memory");
 }
 
 // What wgmma must know of a tile in shared memory: rows of 64 bf16 numbers, 128 bytes, swizzled by the copy engine in
 // groups of 8 rows (PTX ISA, matrix descriptor: address, 1024 bytes from group to group, 128-byte swizzle).
 __device__ __forceinline__ unsigned long long tile_descriptor(const void* tile) {
-    const unsigned long long address = (in_shared(tile) & 0x3FFFF) >> 4;
+    const unsigned long long address = (shared_address(tile) & 0x3FFFF) >> 4;
     return address | 1ull << 16 | 64ull << 32 | 1ull << 62;
 }
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from kernels.cuda import compile as compiler
-from kernels.cuda.launch import gpu
+from kernels.cuda import launch, sizes
 from kernels.cuda.programs import Program
-from kernels.cuda.tiles import Hopper
+from kernels.cuda.tiles import Hopper, Tile
 
 __all__ = ["HopperC", "Rounding", "tensor_map"]
 
@@ -23,12 +23,11 @@ _BF16, _SWIZZLE_128, _PROMOTE_TO_256 = 9, 3, 3  # CUtensorMapDataType, CUtensorM
 class Rounding:
     """A product in two steps: operands rounded to bf16 by the kernel round_operand of cupy_hopper.cu, then multiplied.
 
-    tile: sizes of that program; its first where it is None.
+    tile: sizes of that program; chosen for each product where it is None.
     """
 
     def __init__(self, program: Program, tile: Hopper | None = None) -> None:
-        self.program = program
-        self.tile = tile or next(tile for tile in program.tiles if isinstance(tile, Hopper))
+        self.program, self.tile = program, tile
 
     def __call__(self, a: Any, b: Any, c: Any) -> None:
         """c (M,N) = a (M,K) · b (K,N), float32 CuPy arrays, operands rounded to bf16; C order or transposed."""
@@ -41,7 +40,8 @@ class Rounding:
         """
         import cupy
 
-        _, round_operand = _functions(self.program, self.tile, cupy.cuda.Device().id)
+        # the same whatever the tile
+        _, round_operand = _functions(self.program, self.tile or self.program.tile, cupy.cuda.Device().id)
         (m, k), n = a.shape, b.shape[1]
         pitch = 8 * math.ceil(k / 8)
         found = []
@@ -65,18 +65,22 @@ class HopperC(Rounding):
     def multiply(self, a: Any, b: Any, c: Any, k: int) -> None:
         import cupy
 
-        (m, n), tile = c.shape, self.tile
-        matmul, _ = _functions(self.program, tile, cupy.cuda.Device().id)
-        maps = (_map(a, tile.block_m, tile.block_k), _map(b, tile.block_n, tile.block_k))
+        m, n = c.shape
+        device = cupy.cuda.Device().id
+        chip = launch.gpu(device)
+        tile = self.tile or sizes.choose(self.program, m, n, chip.name, chip.multiprocessors, chip.shared_bytes)
+        assert isinstance(tile, Hopper)
+        matmul, _ = _functions(self.program, tile, device)
+        maps = (_map(a, tile.block_m, tile.block_k), _map(b, tile.block_n // tile.cluster, tile.block_k))
         arguments = (*maps, c, np.int32(m), np.int32(n), np.int32(k))
-        matmul(tile.grid(m, n), tile.block, arguments, shared_mem=tile.shared_bytes)
+        matmul(tile.resident_grid(m, n, chip.multiprocessors), tile.block, arguments, shared_mem=tile.shared_bytes)
 
 
 @functools.cache
-def _functions(program: Program, tile: Hopper, device: int) -> tuple[Any, Any]:
+def _functions(program: Program, tile: Tile, device: int) -> tuple[Any, Any]:
     import cupy
 
-    architecture = f"{gpu(device).architecture}{program.variant}"
+    architecture = f"{launch.gpu(device).architecture}{program.variant}"
     module = cupy.RawModule(path=str(compiler.cubin(program.source, program.options(tile), architecture)))
     matmul = module.get_function("matmul")
     matmul.max_dynamic_shared_size_bytes = tile.shared_bytes

@@ -94,7 +94,19 @@ _TABLE = (
         ),
         255,
     ),
-    Program("cuda-cupy-hopper", (Hopper(4, 8), Hopper(3, 8), Hopper(4, 16)), 168, specialised=False, variant="a"),
+    Program(
+        "cuda-cupy-hopper",
+        (
+            # stages, group, cluster
+            Hopper(4, 8, 2),
+            Hopper(4, 16, 2),
+            Hopper(4, 8, 1),
+            Hopper(3, 8, 2),
+        ),
+        168,
+        specialised=False,
+        variant="a",
+    ),
 )  # fmt: skip
 
 PROGRAMS: dict[str, Program] = {program.name: program for program in _TABLE}

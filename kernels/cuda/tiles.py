@@ -244,15 +244,21 @@ class Tensor(_Warps):
 
 @dataclass(frozen=True)
 class Hopper:
-    """Tiles of the copy engine: their sizes are those of the instructions; stages of them are in flight."""
+    """Tiles of the copy engine: their sizes are those of the instructions; stages of them are in flight.
+
+    cluster: blocks, one above the other, that fetch B together; group: how many rows of clusters are numbered together.
+    """
 
     stages: int
     group: int
+    cluster: int
     block_m, block_n, block_k = 128, 256, 64
     block = (384, 1)
 
     def __post_init__(self) -> None:
         _require(self.stages >= 2, "a pipeline has 2 stages or more")
+        # boxes must begin where the swizzle does, every 8 rows, and more than 8 blocks are not every chip's
+        _require(self.cluster in (1, 2, 4, 8), "a cluster has 1, 2, 4 or 8 blocks")
         _check(self.block[0], self.shared_bytes)
 
     @property
@@ -260,7 +266,13 @@ class Hopper:
         return 2 * self.stages * self.block_k * (self.block_m + self.block_n)
 
     def grid(self, m: int, n: int) -> tuple[int, int]:
-        return -(-n // self.block_n) * -(-m // self.block_m), 1
+        """As many blocks as tiles of C, in whole clusters; fewer do, as a block makes tile after tile."""
+        return -(-n // self.block_n) * -(-m // (self.cluster * self.block_m)) * self.cluster, 1
+
+    def resident_grid(self, m: int, n: int, multiprocessors: int) -> tuple[int, int]:
+        """`grid`, but no more blocks than multiprocessors: one each, as their shared memory is full with one."""
+        most = max(multiprocessors // self.cluster, 1) * self.cluster
+        return min(self.grid(m, n)[0], most), 1
 
     def defines(self) -> dict[str, int]:
         return _defines(self)

@@ -61,6 +61,7 @@ def emulate(
     order: Order = "forward",
     at_start: bool = False,
     cooperative: bool = False,
+    cluster: int = 1,
     seconds: int = 60,
     kernel: str = "matmul",
 ) -> None:
@@ -70,7 +71,8 @@ def emulate(
     arguments: contiguous arrays, numbers, and matrices in `Boxes` for tensor maps. order: of the threads between two
     barriers, and of the blocks. at_start: whether the forbidden memory lies close before each array rather than close
     behind it. cooperative: all blocks are alive at the same time and may wait for each other in loops that call
-    __nanosleep. seconds: of CPU time that a launch may take.
+    __nanosleep. cluster: how many blocks are alive together and reach each other's shared memory. seconds: of CPU time
+    that a launch may take.
     Raises EmulationError for a kernel that does not compile or does something wrong.
     """
     module = compiler.load(source, tuple(options), kernel)
@@ -85,6 +87,7 @@ def emulate(
         order={"forward": 0, "reverse": 1}.get(str(order), 2),
         at_start=at_start,
         cooperative=cooperative,
+        cluster=cluster,
         seconds=seconds,
     )
     error = compiler.runtime().emulation_launch(

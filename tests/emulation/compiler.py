@@ -61,6 +61,7 @@ class Description(ctypes.Structure):
         ("order", ctypes.c_int),
         ("at_start", ctypes.c_int),
         ("cooperative", ctypes.c_int),
+        ("cluster", ctypes.c_int),
         ("seconds", ctypes.c_int),
     )
 

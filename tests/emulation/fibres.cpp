@@ -14,7 +14,9 @@
 namespace emulation {
 
 Triple thread_index, block_index, block_size, grid_size;
+unsigned cluster_size;
 Fibre* running;
+std::vector<Block>* alive;
 sigjmp_buf launched;
 
 namespace {
@@ -96,16 +98,31 @@ std::string where(const Fibre& fibre) {
     fail("block (%u,%u,%u): %s", block.index.x, block.index.y, block.index.z, text.c_str());
 }
 
-bool release_barrier(Block& block, Order order, std::mt19937& random) {
-    if (!block.arrived || block.arrived < block.fibres.size()) return false;
-    const Place place = block.fibres.front()->place;
+void let_go_on(Block& block, Place place) {
     for (const Fibre* fibre : block.fibres)
         if (fibre->place.line != place.line || std::strcmp(fibre->place.file, place.file) != 0)
             report_stuck(block, "threads are at different barriers");
     for (Fibre* fibre : block.fibres) fibre->state = State::ready;
+}
+
+bool release_barrier(Block& block, Order order, std::mt19937& random) {
+    if (!block.arrived || block.arrived < block.fibres.size()) return false;
+    let_go_on(block, block.fibres.front()->place);
     block.votes_of_last_barrier = block.votes;
     block.arrived = block.votes = 0;
     arrange(block.warp_order, order, random);
+    return true;
+}
+
+bool release_cluster(std::vector<Block>& blocks, Order order, std::mt19937& random) {
+    for (const Block& block : blocks)
+        if (block.arrived_in_cluster < block.fibres.size()) return false;
+    const Place place = blocks.front().fibres.front()->place;
+    for (Block& block : blocks) {
+        let_go_on(block, place);
+        block.arrived_in_cluster = 0;
+        arrange(block.warp_order, order, random);
+    }
     return true;
 }
 
@@ -187,6 +204,7 @@ Block make_block(Triple index, unsigned first_fibre) {
 
 void run_blocks(std::vector<Block>& blocks, const std::function<void()>& what, Order order, std::mt19937& random) {
     kernel = &what;
+    alive = &blocks;
     for (Block& block : blocks) {
         for (Fibre* fibre : block.fibres) fibre->block = &block;
         arrange(block.warp_order, order, random);
@@ -207,6 +225,7 @@ void run_blocks(std::vector<Block>& blocks, const std::function<void()>& what, O
             for (const Fibre* fibre : block.fibres) spinning |= fibre->spun && fibre->state == State::ready;
         }
         if (done == blocks.size()) return;
+        moved |= release_cluster(blocks, order, random);
         idle = moved ? 0 : idle + 1;
         if (idle < (spinning ? MOST_SPINS : 1)) continue;
         for (const Block& block : blocks)
@@ -224,6 +243,11 @@ int barrier(bool vote, Place place) {
     block.votes += vote;
     leave("__syncthreads", place, State::waiting);
     return static_cast<int>(block.votes_of_last_barrier);
+}
+
+void cluster_barrier(Place place) {
+    ++running->block->arrived_in_cluster;
+    leave("cluster_sync", place, State::waiting);
 }
 
 void spin(Place place, bool again) {

@@ -74,7 +74,7 @@ struct Block {
     std::vector<Fibre*> fibres;
     std::vector<Warp> warps;
     std::vector<unsigned> warp_order;
-    unsigned arrived = 0, votes = 0, votes_of_last_barrier = 0, returned = 0;
+    unsigned arrived = 0, arrived_in_cluster = 0, votes = 0, votes_of_last_barrier = 0, returned = 0;
     std::vector<char> image;  // its shared memory while other blocks run
     std::vector<std::function<void()>> arriving;  // the copy engine's work, done when nothing else can be
 };
@@ -83,6 +83,7 @@ struct Block {
 enum class Order { forward, reverse, shuffled };
 
 extern Fibre* running;
+extern std::vector<Block>* alive;  // blocks at the same time: one, a cluster, or the grid of a cooperative launch
 extern sigjmp_buf launched;  // where an error ends
 
 // Runs `kernel` for every thread of the blocks, all of which are alive at the same time.

@@ -13,13 +13,13 @@ struct Phase {
     std::uint16_t arrivals, missing;  // threads, in each phase and now
     std::int32_t parity : 1, bytes : 31;  // to come
 
-    static Phase read(const unsigned long long* barrier) {
+    static Phase read(const void* barrier) {
         Phase phase;
         std::memcpy(&phase, barrier, sizeof phase);
         if (phase.arrivals == 0xFFFF) fail("a barrier in shared memory is used before barrier_init");
         return phase;
     }
-    void write(unsigned long long* barrier) {
+    void write(void* barrier) {
         if (missing == 0 && bytes == 0) {
             parity = ~parity;
             missing = arrivals;
@@ -40,6 +40,19 @@ float bf16_at(const char* tile, int row, int p) {
     float x;
     std::memcpy(&x, &bits, sizeof x);
     return x;
+}
+
+// The block of this rank in the running thread's cluster, and where that has what the running block has here.
+Block& in_cluster(unsigned rank) {
+    if (rank >= cluster_size) fail("a cluster of %u blocks has none of rank %u", cluster_size, rank);
+    return *std::find_if(alive->begin(), alive->end(),
+                         [=](const Block& block) { return block.index.x % cluster_size == rank; });
+}
+
+char* there(Block& block, void* here) {
+    if (&block == running->block) return static_cast<char*>(here);
+    if (block.returned == block.fibres.size()) fail("a block of the cluster has returned: its shared memory is gone");
+    return block.image.data() + offset_in_shared(here);
 }
 
 Warp& warp_of(const Fibre& fibre) { return fibre.block->warps[fibre.thread / 32]; }
@@ -92,12 +105,13 @@ void barrier_init(unsigned long long* barrier, unsigned arrivals) {
     phase.write(barrier);
 }
 
-void barrier_arrive(unsigned long long* barrier, unsigned bytes_expected) {
-    Phase phase = Phase::read(barrier);
+void barrier_arrive_at(unsigned rank, unsigned long long* barrier, unsigned bytes_expected) {
+    void* its = there(in_cluster(rank), barrier);
+    Phase phase = Phase::read(its);
     if (phase.missing == 0) fail("more threads arrive at a barrier than the %u it was made for", phase.arrivals);
     phase.bytes += static_cast<std::int32_t>(bytes_expected);
     --phase.missing;
-    phase.write(barrier);
+    phase.write(its);
 }
 
 void barrier_wait(unsigned long long* barrier, unsigned parity, Place place) {
@@ -105,13 +119,12 @@ void barrier_wait(unsigned long long* barrier, unsigned parity, Place place) {
         spin(place, again);
 }
 
-void copy_box(void* destination, const Map& map, unsigned long long* barrier, int column, int row) {
+void copy_box(void* destination, const Map& map, unsigned long long* barrier, int column, int row, unsigned blocks) {
     const int bytes = 2 * map.box_rows * map.box_columns;
     char* to = static_cast<char*>(destination);
     if (reinterpret_cast<std::uintptr_t>(to) % 1024) fail("a swizzled box must begin at a multiple of 1024 bytes");
     if (!is_shared(to, static_cast<std::size_t>(bytes))) fail("a box does not go to shared memory");
-    std::memset(to, POISON, static_cast<std::size_t>(bytes));
-    running->block->arriving.push_back([=] {
+    const auto arrival = [=] {
         for (int i = 0; i < map.box_rows; ++i)
             for (int p = 0; p < map.box_columns; ++p) {
                 std::uint16_t number = 0;
@@ -124,7 +137,14 @@ void copy_box(void* destination, const Map& map, unsigned long long* barrier, in
         Phase phase = Phase::read(barrier);
         phase.bytes -= bytes;
         phase.write(barrier);
-    });
+    };
+    for (unsigned rank = 0; blocks >> rank; ++rank) {
+        if (!(blocks >> rank & 1)) continue;
+        Block& block = in_cluster(rank);
+        Phase::read(there(block, barrier));  // it might arrive at once
+        std::memset(there(block, to), POISON, static_cast<std::size_t>(bytes));
+        block.arriving.push_back(arrival);
+    }
 }
 
 void fence_products(Place place) {

@@ -2,11 +2,16 @@
 // can go on without it, a product when its warp waits for it.
 #pragma once
 
+inline int block_in_cluster() { return static_cast<int>(blockIdx.x % emulation::cluster_size); }
+inline void cluster_sync(emulation::Place place = emulation::Place::here()) { emulation::cluster_barrier(place); }
+
 inline void barrier_init(unsigned long long* barrier, unsigned arrivals) { emulation::barrier_init(barrier, arrivals); }
 inline void barrier_init_done() {}
-inline void barrier_arrive(unsigned long long* barrier) { emulation::barrier_arrive(barrier, 0); }
+inline void barrier_arrive_at(unsigned long long* barrier, int block) {
+    emulation::barrier_arrive_at(static_cast<unsigned>(block), barrier, 0);
+}
 inline void barrier_arrive_expecting(unsigned long long* barrier, unsigned bytes) {
-    emulation::barrier_arrive(barrier, bytes);
+    emulation::barrier_arrive_at(static_cast<unsigned>(block_in_cluster()), barrier, bytes);
 }
 inline void barrier_wait(unsigned long long* barrier, unsigned parity,
                          emulation::Place place = emulation::Place::here()) {
@@ -14,8 +19,13 @@ inline void barrier_wait(unsigned long long* barrier, unsigned parity,
 }
 
 template <class TensorMap>
+inline void copy_box_to(unsigned blocks, void* destination, const TensorMap* map, unsigned long long* barrier, int column,
+                        int row) {
+    emulation::copy_box(destination, __builtin_bit_cast(emulation::Map, *map), barrier, column, row, blocks);
+}
+template <class TensorMap>
 inline void copy_box(void* destination, const TensorMap* map, unsigned long long* barrier, int column, int row) {
-    emulation::copy_box(destination, __builtin_bit_cast(emulation::Map, *map), barrier, column, row);
+    copy_box_to(1u << block_in_cluster(), destination, map, barrier, column, row);
 }
 
 // Here the address alone: 128-byte swizzle and 1024 bytes from one group of 8 rows to the next are taken for granted.

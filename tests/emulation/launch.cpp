@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstring>
 #include <map>
+#include <numeric>
 
 #include "fibres.h"
 #include "memory.h"
@@ -24,6 +25,7 @@ struct Description {
     Triple grid, block;
     std::uint64_t shared_bytes, seed;
     int order, at_start, cooperative;
+    int cluster;  // blocks
     int seconds;  // of CPU time, before it is an error
 };
 
@@ -68,14 +70,21 @@ private:
     struct sigaction old_[std::size(CAUGHT)] {};
 };
 
+std::vector<std::uint64_t> numbers(std::uint64_t first, std::uint64_t count, Order order, std::mt19937& random) {
+    std::vector<std::uint64_t> found(count);
+    std::iota(found.begin(), found.end(), first);
+    arrange(found, order, random);
+    return found;
+}
+
+// Cluster after cluster.
 std::vector<Triple> all_blocks(Order order, std::mt19937& random) {
-    std::vector<std::uint64_t> numbers(std::uint64_t{grid_size.x} * grid_size.y * grid_size.z);
-    for (std::uint64_t i = 0; i < numbers.size(); ++i) numbers[i] = i;
-    arrange(numbers, order, random);
+    const std::uint64_t count = std::uint64_t{grid_size.x} * grid_size.y * grid_size.z;
     std::vector<Triple> blocks;
-    for (const std::uint64_t i : numbers)
-        blocks.push_back({static_cast<unsigned>(i % grid_size.x), static_cast<unsigned>(i / grid_size.x % grid_size.y),
-                          static_cast<unsigned>(i / grid_size.x / grid_size.y)});
+    for (const std::uint64_t cluster : numbers(0, count / cluster_size, order, random))
+        for (const std::uint64_t i : numbers(cluster * cluster_size, cluster_size, order, random))
+            blocks.push_back({static_cast<unsigned>(i % grid_size.x), static_cast<unsigned>(i / grid_size.x % grid_size.y),
+                              static_cast<unsigned>(i / grid_size.x / grid_size.y)});
     return blocks;
 }
 
@@ -83,19 +92,21 @@ void run_grid(const Description& launch, const std::function<void()>& kernel) {
     std::mt19937 random(static_cast<unsigned>(launch.seed));
     const Order order{launch.order};
     const unsigned threads = block_size.x * block_size.y * block_size.z;
+    if (grid_size.x % cluster_size) fail("a grid of %u blocks across is no whole number of clusters", grid_size.x);
     std::vector<Block> blocks;
-    for (const Triple& index : all_blocks(order, random)) {
+    const std::vector<Triple> all = all_blocks(order, random);
+    for (const Triple& index : all) {
         blocks.push_back(make_block(index, static_cast<unsigned>(blocks.size()) * threads));
-        if (launch.cooperative) continue;
+        if (blocks.size() < (launch.cooperative ? all.size() : cluster_size)) continue;
         run_blocks(blocks, kernel, order, random);
         blocks.clear();
     }
-    if (launch.cooperative) run_blocks(blocks, kernel, order, random);
 }
 
 void run(const Description& launch, const Module& module, std::vector<Value>& values) {
     block_size = launch.block;
     grid_size = launch.grid;
+    cluster_size = static_cast<unsigned>(launch.cluster);
     attach_shared(module, launch.shared_bytes);
     for (std::size_t i = 0; i < values.size(); ++i) {
         const char kind = module.signature[i];

@@ -63,6 +63,10 @@ bool is_shared(const void* address, std::size_t bytes) {
     return first >= shared && first + bytes <= shared_end;
 }
 
+std::size_t offset_in_shared(const void* address) {
+    return static_cast<std::size_t>(static_cast<const char*>(address) - shared);
+}
+
 Guarded::Guarded(const Value& array, bool constant, bool at_start) : array_(array), constant_(constant) {
     constexpr std::size_t FORBIDDEN = 256 << 20;  // bytes of address space, not of memory, on each side
     const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));

@@ -18,6 +18,7 @@ std::vector<char> save_shared();
 void restore_shared(const std::vector<char>& image);
 void check_shared(Triple block);  // fails if a byte outside of it was written
 bool is_shared(const void* address, std::size_t bytes);
+std::size_t offset_in_shared(const void* address);  // in an image, too
 
 // A copy of an array with forbidden pages around it. It stands directly in front of the one behind, or directly behind
 // the one in front; what is left of its own pages on the other side is poisoned.

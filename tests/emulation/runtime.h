@@ -24,6 +24,10 @@ extern Triple thread_index, block_index, block_size, grid_size;  // of the threa
 // A barrier of the block; how many threads came with a `vote` that is not 0.
 int barrier(bool vote, Place place);
 
+// A barrier of all blocks of a cluster: those that follow one another in x.
+void cluster_barrier(Place place);
+extern unsigned cluster_size;
+
 // Lets the others run: for loops that wait for memory to change. again: it has not, since the last time.
 void spin(Place place, bool again = true);
 
@@ -57,9 +61,11 @@ struct Map {
 
 // Hopper: barriers in shared memory, a copy engine, products of a warpgroup.
 void barrier_init(unsigned long long* barrier, unsigned arrivals);
-void barrier_arrive(unsigned long long* barrier, unsigned bytes_expected);
+// `rank` is that of the block, in the cluster, at whose barrier of the same place the thread arrives
+void barrier_arrive_at(unsigned rank, unsigned long long* barrier, unsigned bytes_expected);
 void barrier_wait(unsigned long long* barrier, unsigned parity, Place place);
-void copy_box(void* destination, const Map& map, unsigned long long* barrier, int column, int row);
+// to the same place in all blocks of the cluster whose bit is set
+void copy_box(void* destination, const Map& map, unsigned long long* barrier, int column, int row, unsigned blocks);
 void issue_product(float* d, int count, unsigned long long a, unsigned long long b, Place place);
 void fence_products(Place place);
 void commit_products(Place place);
