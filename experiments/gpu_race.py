@@ -151,13 +151,13 @@ def _at(shape: Shape, chosen: list[Kernel], rounds: int, threads: int) -> list[M
 
 
 def _calls(kernel: Kernel, a: Any, b: Any, out: Any) -> dict[str, Callable[[], object]]:
-    """The kernel's product, and without the rounding where that is a launch of its own."""
-    from kernels.cuda.hopper import Rounding
+    """The kernel's product, and without laying out the operands where that is a launch of its own."""
+    from kernels.cuda.hopper import InTwoSteps
 
     found: dict[str, Callable[[], object]] = {kernel.name: lambda: kernel.matmul(a, b, out)}
     product = kernel.product
-    if isinstance(product, Rounding):
-        operands = product.rounded(a, b)
+    if isinstance(product, InTwoSteps):
+        operands = product.laid_out(a, b)
         found[kernel.name + ALONE] = lambda: product.multiply(*operands, out, a.shape[1])
     return found
 

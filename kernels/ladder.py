@@ -185,7 +185,7 @@ LADDER: tuple[KernelSpec, ...] = (
     KernelSpec(
         name="cuda-cupy-tensor",
         idea="1,024 multiply-adds to one instruction of a warp: tensor cores, operands rounded to TF32",
-        bottleneck="operands pass through registers on their way to the tensor cores; cuda-cupy-hopper",
+        bottleneck="operands pass through registers on their way to the tensor cores; cuda-cupy-hopper-tf32",
         requires=_CUPY,
         architecture=80,
         rounds_to="tf32",
@@ -200,6 +200,15 @@ LADDER: tuple[KernelSpec, ...] = (
         rounds_to="bf16",
     ),
     KernelSpec(
+        name="cuda-cupy-hopper-tf32",
+        idea="as cuda-cupy-hopper, in TF32: the copy engine shortens the numbers on the way",
+        bottleneck="the tensor cores; an operand that lies the wrong way is turned round first",
+        requires=_CUPY,
+        architecture=90,
+        only_architecture=True,
+        rounds_to="tf32, cut off",
+    ),
+    KernelSpec(
         name="cuda-cublas",
         idea="yardstick: NVIDIA's cuBLAS, TF32 off",
         bottleneck="the chip's float32 arithmetic; it shows what is possible, not how",
@@ -209,7 +218,7 @@ LADDER: tuple[KernelSpec, ...] = (
     ),
     KernelSpec(
         name="cuda-cublas-tf32",
-        idea="yardstick of cuda-cupy-tensor: cuBLAS on tensor cores, operands shortened to TF32",
+        idea="yardstick of both TF32 kernels: cuBLAS on tensor cores, operands shortened to TF32",
         bottleneck="the tensor cores; it shows what is possible, not how",
         requires=_CUPY,
         architecture=80,

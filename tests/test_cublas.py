@@ -67,7 +67,7 @@ def cublas(monkeypatch: pytest.MonkeyPatch) -> Cublas:
     monkeypatch.setattr(
         hopper,
         "_functions",
-        lambda program, tile, device: (None, test_cuda_path.emulated(program, tile, kernel="round_operand")),
+        lambda program, tile, device: (None, test_cuda_path.emulated(program, tile, kernel="lay_out")),
     )
     return made
 

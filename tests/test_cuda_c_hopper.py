@@ -1,23 +1,25 @@
-"""cupy_hopper.cu on the CPU: right in every order, with boxes and products that come as late as they may."""
+"""cupy_hopper.cu on the CPU, in bf16 and TF32: right in every order, with boxes and products as late as they may be."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from kernels.contract import Reference, VerificationError
-from kernels.cuda.programs import PROGRAMS
+from kernels.cuda.programs import PROGRAMS, Program
 from kernels.cuda.tiles import Hopper
+from kernels.ladder import find
 from tests import emulation
 from tests.emulation import Boxes, EmulationError, Order, compiler, emulate
 
 pytestmark = pytest.mark.skipif(not emulation.available(), reason="the emulator needs g++ 12 on Linux")
 
-PROGRAM = PROGRAMS["cuda-cupy-hopper"]
+BF16, TF32 = PROGRAMS["cuda-cupy-hopper"], PROGRAMS["cuda-cupy-hopper-tf32"]
 ORDERS: tuple[Order, ...] = ("forward", "reverse", 1)
 
 
@@ -29,60 +31,66 @@ def operands(m: int, k: int, n: int, layout: str = "nn") -> tuple[np.ndarray, np
     )
 
 
-def rounded(x: np.ndarray, tile: Hopper, order: Order, source: Path) -> np.ndarray:
-    """x (lines, depth), in C order or transposed, as bf16 with depth along the rows, as the kernel rounds it."""
+def laid_out(x: np.ndarray, program: Program, tile: Hopper, order: Order, source: Path) -> np.ndarray:
+    """x (lines, depth), in C order or transposed, with depth along the rows, in numbers as the kernel shortens them."""
     lines, depth = x.shape
-    pitch = -(-depth // 8) * 8
-    y = np.full((lines, pitch), 0xFFFF, np.uint16)
+    whole = 16 // tile.bytes
+    pitch = -(-depth // whole) * whole
+    y = np.full((lines, pitch), 0xFFFF, np.uint16) if tile.bytes == 2 else np.full((lines, pitch), np.nan, np.float32)
     emulate(
-        source, PROGRAM.options(tile), (-(-pitch // 32) * -(-lines // 32),), (32, 8), 0,
+        source, program.options(tile), (-(-pitch // 32) * -(-lines // 32),), (32, 8), 0,
         x, y, lines, depth, *(stride // 4 for stride in x.strides), pitch,
-        order=order, at_start=order == "reverse", kernel="round_operand",
+        order=order, at_start=order == "reverse", kernel="lay_out",
     )  # fmt: skip
     return y
 
 
-def product(a: np.ndarray, b: np.ndarray, order: Order, tile: Hopper, source: Path = PROGRAM.source) -> np.ndarray:
+def product(a: np.ndarray, b: np.ndarray, program: Program, order: Order, tile: Hopper, source: Path) -> np.ndarray:
     (m, k), n = a.shape, b.shape[1]
     c = np.full((m, n), np.nan, np.float32)
     boxes = [
-        Boxes(rounded(x, tile, order, source), rows, tile.block_k)
+        Boxes(laid_out(x, program, tile, order, source), rows, tile.block_k)
         for x, rows in ((a, tile.block_m), (b.T, tile.block_n // tile.cluster))
     ]
     grid = tile.resident_grid(m, n, 2)  # so that most blocks make several tiles
     emulate(
-        source, PROGRAM.options(tile), grid, tile.block, tile.shared_bytes, *boxes, c, m, n, k,
+        source, program.options(tile), grid, tile.block, tile.shared_bytes, *boxes, c, m, n, k,
         order=order, at_start=order == "reverse", cluster=tile.cluster,
     )  # fmt: skip
     return c
 
 
-def check(a: np.ndarray, b: np.ndarray, tile: Hopper, source: Path = PROGRAM.source) -> None:
-    first = product(a, b, ORDERS[0], tile, source)
-    Reference.of(a, b).check(first, PROGRAM.name, "bf16")
+def check(a: np.ndarray, b: np.ndarray, program: Program, source: Path | None = None, **sizes: int) -> None:
+    """sizes: other than the default tile's."""
+    tile, source = replace(program.tile, **sizes), source or program.source
+    first = product(a, b, program, ORDERS[0], tile, source)
+    Reference.of(a, b).check(first, program.name, find(program.name).rounds_to)
     for order in ORDERS[1:]:
-        np.testing.assert_array_equal(product(a, b, order, tile, source), first)
+        np.testing.assert_array_equal(product(a, b, program, order, tile, source), first)
 
 
+@pytest.mark.parametrize("program", [BF16, TF32], ids=lambda program: program.name)
 @pytest.mark.parametrize("layout", ["nn", "nt", "tn", "tt"])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (63, 9, 8), (129, 64, 257), (128, 200, 256), (300, 65, 40)], ids=str)
-def test_ragged_shapes(shape: tuple[int, int, int], layout: str) -> None:
-    check(*operands(*shape, layout), Hopper(2, 2, 2))
+def test_ragged_shapes(shape: tuple[int, int, int], layout: str, program: Program) -> None:
+    check(*operands(*shape, layout), program, stages=2, group=2)
 
 
 @pytest.mark.parametrize("cluster", [1, 2, 4])
 def test_clusters(cluster: int) -> None:
-    check(*operands(600, 130, 264), Hopper(2, 2, cluster))
+    check(*operands(600, 130, 264), BF16, stages=2, group=2, cluster=cluster)
 
 
-def test_default_sizes() -> None:
-    check(*operands(260, 600, 300), PROGRAM.tile)
+@pytest.mark.parametrize("program", [BF16, TF32], ids=lambda program: program.name)
+def test_default_sizes(program: Program) -> None:
+    check(*operands(260, 600, 300), program)
 
 
-def test_nan_and_infinity_stay_in_their_rows_and_columns() -> None:
+@pytest.mark.parametrize("program", [BF16, TF32], ids=lambda program: program.name)
+def test_nan_and_infinity_stay_in_their_rows_and_columns(program: Program) -> None:
     a, b = operands(70, 70, 70)
     a[0, 69], a[69, 0], b[69, 69], b[3, 5] = np.nan, np.inf, -np.inf, np.nan
-    check(a, b, Hopper(3, 1, 1))
+    check(a, b, program, stages=3, group=1, cluster=1)
 
 
 def test_rounding_is_to_the_nearest_bf16_ties_to_even() -> None:
@@ -90,7 +98,8 @@ def test_rounding_is_to_the_nearest_bf16_ties_to_even() -> None:
     rest = bits & 0xFFFF
     up = (rest > 0x8000) | ((rest == 0x8000) & (bits >> 16 & 1 == 1))
     expected = (bits >> 16) + up
-    np.testing.assert_array_equal(rounded(bits.view(np.float32), PROGRAM.tile, "forward", PROGRAM.source), expected)
+    found = laid_out(bits.view(np.float32), BF16, cast(Hopper, BF16.tile), "forward", BF16.source)
+    np.testing.assert_array_equal(found, expected)
 
 
 WEAKENED = [
@@ -110,12 +119,12 @@ WEAKENED = [
     (r"wgmma_commit\(\);", ""),
     (r"wgmma_wait<0>\(\);", ""),
     (r"wgmma_wait<1>\(\);", "wgmma_wait<2>();"),
-    (r"2 \* \(A_TILE \+ B_TILE\);", "2 * A_TILE;"),
+    (r", A_TILE \+ B_TILE\);", ", A_TILE);"),
 ]
 
 
 def mutants() -> list[Any]:
-    text = PROGRAM.source.read_text()
+    text = BF16.source.read_text()
     return [
         pytest.param(text[: match.start()] + weaker + text[match.end() :], id=f"{match[0]}-{weaker}-{number}")
         for pattern, weaker in WEAKENED
@@ -125,9 +134,9 @@ def mutants() -> list[Any]:
 
 @pytest.mark.parametrize("text", mutants())
 def test_no_synchronisation_is_superfluous(text: str, tmp_path: Path) -> None:
-    source = tmp_path / PROGRAM.source.name
+    source = tmp_path / BF16.source.name
     source.write_text(text)
-    tile = Hopper(2, 1, 2)
-    compiler.build(source, PROGRAM.options(tile))
+    sizes = {"stages": 2, "group": 1}
+    compiler.build(source, BF16.options(replace(BF16.tile, **sizes)))
     with pytest.raises((VerificationError, EmulationError, AssertionError)):
-        check(*operands(300, 64 * 7, 256), tile, source)
+        check(*operands(300, 64 * 7, 256), BF16, source, **sizes)

@@ -55,8 +55,8 @@ def no_tuned_sizes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (lambda: WarpTile(128, 128, 16, 64, 64, 3, 2, 8, 8, 8), "32 threads, not 64"),
         (lambda: Tensor(128, 128, 4, 64, 32, 3, 2, 8), "8 steps"),
         (lambda: Tensor(16, 128, 16, 16, 32, 3, 2, 8), "keep banks apart"),
-        (lambda: Hopper(5, 8, 1), "bytes of shared memory"),
-        (lambda: Hopper(4, 8, 3), "a cluster has 1, 2, 4 or 8 blocks"),
+        (lambda: Hopper(2, 5, 8, 1), "bytes of shared memory"),
+        (lambda: Hopper(2, 4, 8, 3), "a cluster has 1, 2, 4 or 8 blocks"),
     ],
 )
 def test_sizes_that_cannot_work_are_refused(make: Any, why: str) -> None:
@@ -75,11 +75,11 @@ def test_a_grid_covers_c(program: Any) -> None:
 
 
 def test_no_more_blocks_than_multiprocessors_in_whole_clusters() -> None:
-    assert Hopper(4, 8, 2).resident_grid(8192, 8192, 132) == (132, 1)
-    assert Hopper(4, 8, 2).resident_grid(8192, 8192, 131) == (130, 1)
-    assert Hopper(4, 8, 2).resident_grid(1, 1, 132) == (2, 1)
-    assert Hopper(4, 8, 2).resident_grid(8192, 8192, 1) == (2, 1)  # a cluster is whole or refused
-    assert Hopper(4, 8, 1).resident_grid(129, 257, 132) == (4, 1)
+    assert Hopper(2, 4, 8, 2).resident_grid(8192, 8192, 132) == (132, 1)
+    assert Hopper(2, 4, 8, 2).resident_grid(8192, 8192, 131) == (130, 1)
+    assert Hopper(2, 4, 8, 2).resident_grid(1, 1, 132) == (2, 1)
+    assert Hopper(2, 4, 8, 2).resident_grid(8192, 8192, 1) == (2, 1)  # a cluster is whole or refused
+    assert Hopper(2, 4, 8, 1).resident_grid(129, 257, 132) == (4, 1)
 
 
 def test_the_largest_tile_that_gives_every_multiprocessor_a_block() -> None:

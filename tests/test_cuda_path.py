@@ -37,9 +37,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         hopper,
         "_functions",
-        lambda program, tile, device: tuple(
-            emulated(program, tile, kernel=name) for name in ("matmul", "round_operand")
-        ),
+        lambda program, tile, device: tuple(emulated(program, tile, kernel=name) for name in ("matmul", "lay_out")),
     )
     monkeypatch.setattr(hopper, "tensor_map", _boxes)
     monkeypatch.setattr(cuda, "external_stream", lambda pointer: "the current stream")
@@ -74,9 +72,10 @@ def _memory(x: np.ndarray) -> np.ndarray:
     return np.lib.stride_tricks.as_strided(x.view(np.ndarray), (span,), (x.itemsize,))
 
 
-def _boxes(pointer: int, rows: int, columns: int, box_rows: int, box_columns: int) -> emulation.Boxes:
-    assert columns % 8 == 0, "the copy engine wants rows of whole 16 bytes"
-    memory = (ctypes.c_uint16 * (rows * columns)).from_address(pointer)
+def _boxes(pointer: int, bytes_: int, rows: int, columns: int, box_rows: int, box_columns: int) -> emulation.Boxes:
+    assert pointer % 16 == 0 == columns * bytes_ % 16, "the copy engine wants rows of whole 16 bytes"
+    number = {2: ctypes.c_uint16, 4: ctypes.c_float}[bytes_]
+    memory = (number * (rows * columns)).from_address(pointer)
     return emulation.Boxes(np.ctypeslib.as_array(memory).reshape(rows, columns), box_rows, box_columns)
 
 
@@ -165,3 +164,32 @@ def test_every_size_there_is_to_choose(program: Program) -> None:
     for tile in program.tiles:
         c = kernels.Kernel(spec, launch.for_program(program, tile)).matmul(a, b)
         Reference.of(a, b).check(c, program.name, spec.rounds_to)
+
+
+@pytest.mark.parametrize(
+    ("name", "order", "k", "turned"),
+    [
+        ("cuda-cupy-hopper-tf32", "nt", 8, 0),
+        ("cuda-cupy-hopper-tf32", "nn", 8, 1),
+        ("cuda-cupy-hopper-tf32", "tn", 8, 2),
+        ("cuda-cupy-hopper-tf32", "nt", 7, 2),
+        ("cuda-cupy-hopper", "nt", 8, 2),
+    ],
+)
+def test_an_operand_that_lies_right_is_taken_as_it_is(
+    name: str, order: str, k: int, turned: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two operands of 4-byte numbers are laid out anew only where k is not along their rows, or no row is 16 bytes."""
+    launched: list[str] = []
+
+    def counted(program: Program, tile: Tile, device: int) -> tuple[Callable[..., None], ...]:
+        def function(kernel: str) -> Callable[..., None]:
+            run = emulated(program, tile, kernel=kernel)
+            return lambda *arguments, **sizes: (launched.append(kernel), run(*arguments, **sizes))[1]
+
+        return function("matmul"), function("lay_out")
+
+    monkeypatch.setattr(hopper, "_functions", counted)
+    a, b = _operand(9, k, order[0]), _operand(k, 12, order[1])
+    Reference.of(a, b).check(_kernel(name).matmul(a, b), name, find(name).rounds_to)
+    assert launched == ["lay_out"] * turned + ["matmul"]

@@ -21,7 +21,7 @@ from kernels import cli, tune
 from kernels.cuda import compile as compiler
 from kernels.cuda import launch, sizes, timing
 from kernels.cuda.captured import Captured
-from kernels.cuda.hopper import Rounding
+from kernels.cuda.hopper import InTwoSteps
 from kernels.cuda.programs import PROGRAMS
 from kernels.cuda.tiles import WarpTile
 from kernels.measure import gpu_ceilings, machine, results
@@ -197,13 +197,13 @@ def test_race_against_cublas(clock: Clock, tmp_path: Path, capsys: pytest.Captur
     assert shown.endswith(capsys.readouterr().out)
 
 
-class Halves(Rounding):
+class Halves(InTwoSteps):
     """A product that is rounded first, on the stand-in's clock."""
 
     def __init__(self, clock: Clock, name: str) -> None:
         self.clock, self.name = clock, name
 
-    def rounded(self, a: Any, b: Any) -> tuple[Any, Any]:
+    def laid_out(self, a: Any, b: Any) -> tuple[Any, Any]:
         self.clock.run("rounding")
         return a, b
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 from typing import Any
 
 from kernels.cuda import gemm
-from kernels.cuda.hopper import Rounding
+from kernels.cuda.hopper import InTwoSteps
 from kernels.cuda.programs import PROGRAMS
 
 
-class CublasBF16(Rounding):
+class CublasBF16(InTwoSteps):
     """The product in two steps."""
 
     def multiply(self, a: Any, b: Any, c: Any, k: int) -> None:

@@ -1,4 +1,4 @@
-"""The yardstick of cuda-cupy-tensor: cuBLAS on the tensor cores, operands shortened to TF32.
+"""The yardstick of cuda-cupy-tensor and cuda-cupy-hopper-tf32: cuBLAS on the tensor cores, operands shortened to TF32.
 
 At the same time: whatever NVIDIA's engineers found best for this chip and this shape.
 Limit: the tensor cores. cuBLAS does not say whether it rounds to TF32 or cuts off, so the error bound allows either.

@@ -6,18 +6,32 @@
 // There are no more blocks than multiprocessors, and each makes tile after tile of C: while it stores the sums of one,
 // the copy engine fetches for the next. CLUSTER blocks, on multiprocessors that reach each other's shared memory, make
 // tiles one above the other: they need the same numbers of B, and each fetches a part of them for all.
-// The operands are rounded to bf16 (8 significant bits) by `round_operand` before, each laid out with K along its rows;
-// sums are float32. The copy engine writes zeros for what lies outside, and swizzles rows so that eight of them read at
-// one place lie in different banks.
+// The operands are rounded to bf16 (8 significant bits) by `lay_out` before, each with K along its rows; sums are float32.
+// The copy engine writes zeros for what lies outside, and swizzles rows so that eight of them read at one place lie in
+// different banks. Numbers may have BYTES 4 instead of 2: cupy_hopper_tf32.cu.
 // A warpgroup needs 128 registers to a thread for its 64 x 256 sums, the copying one hardly any: it gives its own away.
 // Limit: the tensor cores, when tiles are large and many; else the last round of tiles, which leaves blocks idle.
 // After the PTX ISA (wgmma, mbarrier, cp.async.bulk.tensor) and the designs of CUTLASS's warp-specialised kernels.
 
 #include "hopper.cuh"
 
-constexpr int BLOCK_M = 128, BLOCK_N = 256, BLOCK_K = 64;  // 64 bf16 numbers are a row of 128 bytes, the swizzle's width
-constexpr int A_TILE = BLOCK_M * BLOCK_K, B_TILE = BLOCK_N * BLOCK_K;
-constexpr unsigned TILE_BYTES = 2 * (A_TILE + B_TILE);
+#if BYTES == 2
+using Number = unsigned short;  // bf16
+__device__ __forceinline__ Number shortened(float x) { return to_bf16(x); }
+__device__ __forceinline__ void multiply(float (&d)[128], unsigned long long a, unsigned long long b) {
+    wgmma_m64n256k16_bf16(d, a, b);
+}
+#else
+using Number = float;
+__device__ __forceinline__ Number shortened(float x) { return x; }  // the copy engine shortens it to TF32
+__device__ __forceinline__ void multiply(float (&d)[128], unsigned long long a, unsigned long long b) {
+    wgmma_m64n256k8_tf32(d, a, b);
+}
+#endif
+
+constexpr int ROW = 128;  // bytes of a tile's row, the swizzle's width
+constexpr int BLOCK_M = 128, BLOCK_N = 256, BLOCK_K = ROW / BYTES;
+constexpr int A_TILE = BLOCK_M * ROW, B_TILE = BLOCK_N * ROW;  // bytes
 constexpr int CONSUMERS = 2, THREADS = 128 * (1 + CONSUMERS);
 static_assert(BLOCK_N % CLUSTER == 0, "the blocks of a cluster share the rows of a tile of B");
 
@@ -52,11 +66,11 @@ __device__ __forceinline__ void for_each_tile(int m, int n, Work work) {
     }
 }
 
-// c (m,n) = a · b from maps of a (m,k) and of bᵀ (n,k) in bf16, boxes of BLOCK_M x BLOCK_K and BLOCK_N / CLUSTER x BLOCK_K.
+// c (m,n) = a · b from maps of a (m,k) and of bᵀ (n,k), boxes of BLOCK_M x BLOCK_K and BLOCK_N / CLUSTER x BLOCK_K.
 extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THREADS, 1)
 matmul(const __grid_constant__ TensorMap a_map, const __grid_constant__ TensorMap b_map, float* __restrict__ c, int m,
        int n, int k) {
-    extern __shared__ __align__(1024) unsigned short tiles[];
+    extern __shared__ __align__(1024) unsigned char tiles[];
     __shared__ unsigned long long full[STAGES], free[STAGES];
     const int thread = threadIdx.x, group = thread / 128, lane = thread % 32;
     const int steps = (k + BLOCK_K - 1) / BLOCK_K;
@@ -79,12 +93,12 @@ matmul(const __grid_constant__ TensorMap a_map, const __grid_constant__ TensorMa
                     const int stage = turn % STAGES;
                     // the first round finds all stages free: a barrier's phase before its first counts as ended
                     barrier_wait(&free[stage], turn / STAGES % 2 ^ 1);
-                    barrier_arrive_expecting(&full[stage], TILE_BYTES);
-                    unsigned short* a_tile = tiles + stage * (A_TILE + B_TILE);
+                    barrier_arrive_expecting(&full[stage], A_TILE + B_TILE);
+                    unsigned char* a_tile = tiles + stage * (A_TILE + B_TILE);
                     copy_box(a_tile, &a_map, &full[stage], step * BLOCK_K, top);
                     // a part of B's tile for every block of the cluster, which need the same
                     const int part = block_in_cluster() * (BLOCK_N / CLUSTER);
-                    copy_box_to((1 << CLUSTER) - 1, a_tile + A_TILE + part * BLOCK_K, &b_map, &full[stage],
+                    copy_box_to((1 << CLUSTER) - 1, a_tile + A_TILE + part * ROW, &b_map, &full[stage],
                                 step * BLOCK_K, left + part);
                 }
             });
@@ -100,12 +114,12 @@ matmul(const __grid_constant__ TensorMap a_map, const __grid_constant__ TensorMa
             for (int step = 0; step < steps; ++step, ++turn) {
                 const int stage = turn % STAGES;
                 barrier_wait(&full[stage], turn / STAGES % 2);
-                const unsigned short* a_tile = tiles + stage * (A_TILE + B_TILE);
-                const unsigned short* b_tile = a_tile + A_TILE;
+                const unsigned char* a_tile = tiles + stage * (A_TILE + B_TILE);
+                const unsigned char* b_tile = a_tile + A_TILE;
                 wgmma_fence();
 #pragma unroll
-                for (int p = 0; p < BLOCK_K; p += 16)
-                    wgmma_m64n256k16_bf16(total, tile_descriptor(a_tile + rows * BLOCK_K + p), tile_descriptor(b_tile + p));
+                for (int p = 0; p < ROW; p += 32)
+                    multiply(total, tile_descriptor(a_tile + rows * ROW + p), tile_descriptor(b_tile + p));
                 wgmma_commit();
                 // the products of this step run on; those of the step before are done with their tiles
                 wgmma_wait<1>();
@@ -122,10 +136,10 @@ matmul(const __grid_constant__ TensorMap a_map, const __grid_constant__ TensorMa
 
 constexpr int SIDE = 32, ROWS = 8;  // of the tile that a block turns round, and of its threads
 
-// y (lines,pitch) = x rounded to bf16, K along rows: y(i,p) = x[i * down + p * along], zeros from depth on to pitch.
+// y (lines,pitch) = x, K along rows: y(i,p) = x[i * down + p * along], zeros from depth on to pitch.
 extern "C" __global__ void __launch_bounds__(SIDE * ROWS)
-round_operand(const float* __restrict__ x, unsigned short* __restrict__ y, int lines, int depth, long long down,
-              long long along, int pitch) {
+lay_out(const float* __restrict__ x, Number* __restrict__ y, int lines, int depth, long long down, long long along,
+        int pitch) {
     __shared__ float tile[SIDE][SIDE + 1];
     const int across = (pitch + SIDE - 1) / SIDE;  // blocks; all count in x, as in y there are too few for long operands
     const int line = blockIdx.x / across * SIDE, p = blockIdx.x % across * SIDE;
@@ -139,6 +153,6 @@ round_operand(const float* __restrict__ x, unsigned short* __restrict__ y, int l
     __syncthreads();
     for (int r = threadIdx.y; r < SIDE; r += ROWS) {
         const int i = line + r, q = p + threadIdx.x;
-        if (i < lines && q < pitch) y[static_cast<long long>(i) * pitch + q] = to_bf16(tile[r][threadIdx.x]);
+        if (i < lines && q < pitch) y[static_cast<long long>(i) * pitch + q] = shortened(tile[r][threadIdx.x]);
     }
 }

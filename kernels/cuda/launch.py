@@ -15,7 +15,7 @@ import numpy as np
 from kernels.cuda import compile as compiler
 from kernels.cuda import sizes
 from kernels.cuda.programs import PROGRAMS, Program
-from kernels.cuda.tiles import Tile
+from kernels.cuda.tiles import Hopper, Tile
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -37,10 +37,10 @@ def product(spec: KernelSpec) -> Callable[[Any, Any, Any], None]:
 
 def for_program(program: Program, tile: Tile | None = None) -> Callable[[Any, Any, Any], None]:
     """The product of a CUDA C program, with these sizes or those it chooses."""
-    if program.name == "cuda-cupy-hopper":
+    if isinstance(program.tile, Hopper):
         from kernels.cuda.hopper import HopperC
 
-        return HopperC(program, tile)  # type: ignore[arg-type]
+        return HopperC(program, tile)
     return CudaC(program, tile)
 
 

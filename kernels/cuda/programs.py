@@ -97,12 +97,19 @@ _TABLE = (
     Program(
         "cuda-cupy-hopper",
         (
-            # stages, group, cluster
-            Hopper(4, 8, 2),
-            Hopper(4, 16, 2),
-            Hopper(4, 8, 1),
-            Hopper(3, 8, 2),
+            # bytes of a number, stages, group, cluster
+            Hopper(2, 4, 8, 2),
+            Hopper(2, 4, 16, 2),
+            Hopper(2, 4, 8, 1),
+            Hopper(2, 3, 8, 2),
         ),
+        168,
+        specialised=False,
+        variant="a",
+    ),
+    Program(
+        "cuda-cupy-hopper-tf32",
+        (Hopper(4, 4, 8, 2), Hopper(4, 4, 16, 2), Hopper(4, 4, 8, 1), Hopper(4, 3, 8, 2)),
         168,
         specialised=False,
         variant="a",

@@ -246,13 +246,15 @@ class Tensor(_Warps):
 class Hopper:
     """Tiles of the copy engine: their sizes are those of the instructions; stages of them are in flight.
 
+    bytes: of a number, 2 for bf16 and 4 for TF32; a row of a tile has 128.
     cluster: blocks, one above the other, that fetch B together; group: how many rows of clusters are numbered together.
     """
 
+    bytes: int
     stages: int
     group: int
     cluster: int
-    block_m, block_n, block_k = 128, 256, 64
+    block_m, block_n = 128, 256
     block = (384, 1)
 
     def __post_init__(self) -> None:
@@ -263,7 +265,11 @@ class Hopper:
 
     @property
     def shared_bytes(self) -> int:
-        return 2 * self.stages * self.block_k * (self.block_m + self.block_n)
+        return 128 * self.stages * (self.block_m + self.block_n)
+
+    @property
+    def block_k(self) -> int:
+        return 128 // self.bytes
 
     def grid(self, m: int, n: int) -> tuple[int, int]:
         """As many blocks as tiles of C, in whole clusters; fewer do, as a block makes tile after tile."""

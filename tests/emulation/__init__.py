@@ -32,9 +32,9 @@ class EmulationError(Exception):
 
 
 class Boxes(NamedTuple):
-    """A matrix of bf16 numbers, as uint16 in C order, that the copy engine fetches in boxes."""
+    """A matrix of bf16 numbers, as uint16, or of float32, in C order, that the copy engine fetches in boxes."""
 
-    matrix: NDArray[np.uint16]
+    matrix: NDArray
     rows: int
     columns: int
 
@@ -104,7 +104,7 @@ def _value(kind: int, argument: Argument) -> compiler.Value:
         raise EmulationError(f"{argument!r} does not go with a parameter of kind {letter}")
     if isinstance(argument, Boxes):
         box = compiler.Map(rows=len(argument.matrix), columns=argument.matrix.shape[1])
-        box.box_rows, box.box_columns = argument.rows, argument.columns
+        box.box_rows, box.box_columns, box.bytes = argument.rows, argument.columns, argument.matrix.itemsize
         return compiler.Value(_address(argument.matrix), argument.matrix.nbytes, map=ctypes.pointer(box))
     if isinstance(argument, np.ndarray):
         if letter == "w" and not argument.flags.writeable:

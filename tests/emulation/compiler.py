@@ -18,6 +18,7 @@ _KERNEL = (
     "-ftrivial-auto-var-init=pattern", "-fsanitize=bounds,alignment", "-fno-sanitize-recover",
 )  # fmt: skip
 _RUNTIME = ("-std=c++20", "-O1", "-U_FORTIFY_SOURCE")
+_INCLUDE = re.compile(r'^#include "(.+)"$', re.M)
 _DYNAMIC = re.compile(r"extern\s+__shared__\s+(?:__align__\s*\(\d+\)\s*)?([\w\s]+?)\s+(\w+)\s*\[\s*\]")
 
 
@@ -28,7 +29,8 @@ class Map(ctypes.Structure):
         ("columns", ctypes.c_int),
         ("box_rows", ctypes.c_int),
         ("box_columns", ctypes.c_int),
-        ("unused", ctypes.c_char * 104),
+        ("bytes", ctypes.c_int),
+        ("unused", ctypes.c_char * 100),
     )
 
 
@@ -83,10 +85,9 @@ def load(source: Path, options: tuple[str, ...], kernel: str) -> Module:
 
 def build(source: Path, options: tuple[str, ...], kernel: str = "matmul") -> Path:
     """The library of a kernel. Raises EmulationError with the compiler's words."""
-    text = source.read_text()
     folders = [Path(option.removeprefix("-I")) for option in options if option.startswith("-I")]
-    headers = [header.read_text() for folder in folders for header in sorted(folder.glob("*.cuh"))]
-    digest = hashlib.sha256("\0".join([text, kernel, *options, *headers]).encode()).hexdigest()
+    text = _with_includes(source, folders)
+    digest = hashlib.sha256("\0".join([text, kernel, *options]).encode()).hexdigest()
     library = _folder() / f"{digest}.so"
     if not library.exists():
         defines = [f"-DKERNEL={kernel}"]
@@ -97,6 +98,13 @@ def build(source: Path, options: tuple[str, ...], kernel: str = "matmul") -> Pat
         inputs = (str(_guard()), "-x", "c++", "-", "-x", "none", str(_guard()), "-nodefaultlibs", "-lc", "-lm")
         _compile(library, "-shared", *_KERNEL, *options, *defines, *inputs, text=wrapper)
     return library
+
+
+def _with_includes(source: Path, folders: list[Path]) -> str:
+    """The file's text and that of all it includes from the folders."""
+    text = source.read_text()
+    found = (folder / name for name in _INCLUDE.findall(text) for folder in folders)
+    return "\n".join([text, *(_with_includes(file, folders) for file in found if file.exists())])
 
 
 @functools.cache

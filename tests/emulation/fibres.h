@@ -47,7 +47,7 @@ struct Fibre {
 // Products that the tensor cores still owe a warp, each to add to 32 lanes' registers. sums: what those should hold.
 struct Product {
     float* d[32];
-    int count;
+    int count, bytes;
     const char *a, *b;
 };
 struct Products {

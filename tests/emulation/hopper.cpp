@@ -32,11 +32,12 @@ static_assert(sizeof(Phase) == sizeof(unsigned long long));
 // The 128-byte swizzle: which 16 bytes of a row, by which of 8 rows. Rows are 128 bytes, groups of 8 begin at 1024.
 std::uintptr_t swizzled(std::uintptr_t address) { return address ^ (address >> 3 & 0x70); }
 
-float bf16_at(const char* tile, int row, int p) {
-    const auto address = swizzled(reinterpret_cast<std::uintptr_t>(tile + 128 * row + 2 * p));
-    std::uint16_t number;
-    std::memcpy(&number, reinterpret_cast<const void*>(address), sizeof number);
-    const std::uint32_t bits = std::uint32_t{number} << 16;
+// TF32 is cut off here: NVIDIA does not say that anything rounds it.
+float number_at(const char* tile, int row, int p, int bytes) {
+    const auto address = swizzled(reinterpret_cast<std::uintptr_t>(tile + 128 * row + bytes * p));
+    std::uint32_t bits = 0;
+    std::memcpy(&bits, reinterpret_cast<const void*>(address), static_cast<std::size_t>(bytes));
+    bits = bytes == 2 ? bits << 16 : bits & ~0x1FFFu;
     float x;
     std::memcpy(&x, &bits, sizeof x);
     return x;
@@ -58,18 +59,18 @@ char* there(Block& block, void* here) {
 Warp& warp_of(const Fibre& fibre) { return fibre.block->warps[fibre.thread / 32]; }
 
 void multiply(const Product& product, Products& products, unsigned warp) {
-    constexpr int DEPTH = 16;
-    const int columns = 2 * product.count, first_row = static_cast<int>(warp % 4) * 16;
-    std::vector<float> a(16 * DEPTH), b(static_cast<std::size_t>(columns) * DEPTH);
+    const int depth = 32 / product.bytes, columns = 2 * product.count, first_row = static_cast<int>(warp % 4) * 16;
+    std::vector<float> a(static_cast<std::size_t>(16 * depth)), b(static_cast<std::size_t>(columns * depth));
     for (int row = 0; row < 16; ++row)
-        for (int p = 0; p < DEPTH; ++p) a[row * DEPTH + p] = bf16_at(product.a, first_row + row, p);
+        for (int p = 0; p < depth; ++p)
+            a[row * depth + p] = number_at(product.a, first_row + row, p, product.bytes);
     for (int column = 0; column < columns; ++column)
-        for (int p = 0; p < DEPTH; ++p) b[column * DEPTH + p] = bf16_at(product.b, column, p);
+        for (int p = 0; p < depth; ++p) b[column * depth + p] = number_at(product.b, column, p, product.bytes);
     for (int lane = 0; lane < 32; ++lane) {
         std::vector<float>& sums = products.sums.at(product.d[lane]);
         for (int i = 0; i < product.count; ++i) {
             const int row = lane / 4 + i / 2 % 2 * 8, column = i / 4 * 8 + lane % 4 * 2 + i % 2;
-            for (int p = 0; p < DEPTH; ++p) sums[i] += a[row * DEPTH + p] * b[column * DEPTH + p];
+            for (int p = 0; p < depth; ++p) sums[i] += a[row * depth + p] * b[column * depth + p];
         }
     }
 }
@@ -120,19 +121,20 @@ void barrier_wait(unsigned long long* barrier, unsigned parity, Place place) {
 }
 
 void copy_box(void* destination, const Map& map, unsigned long long* barrier, int column, int row, unsigned blocks) {
-    const int bytes = 2 * map.box_rows * map.box_columns;
+    const int row_bytes = map.bytes * map.box_columns, bytes = row_bytes * map.box_rows;
     char* to = static_cast<char*>(destination);
     if (reinterpret_cast<std::uintptr_t>(to) % 1024) fail("a swizzled box must begin at a multiple of 1024 bytes");
     if (!is_shared(to, static_cast<std::size_t>(bytes))) fail("a box does not go to shared memory");
     const auto arrival = [=] {
         for (int i = 0; i < map.box_rows; ++i)
             for (int p = 0; p < map.box_columns; ++p) {
-                std::uint16_t number = 0;
+                std::uint32_t number = 0;
+                const auto length = static_cast<std::size_t>(map.bytes);
                 const long long at_row = row + i, at_column = column + p;
                 if (at_row >= 0 && at_row < map.rows && at_column >= 0 && at_column < map.columns)
-                    std::memcpy(&number, map.data + 2 * (at_row * map.columns + at_column), sizeof number);
-                const auto address = swizzled(reinterpret_cast<std::uintptr_t>(to + 2 * (i * map.box_columns + p)));
-                std::memcpy(reinterpret_cast<void*>(address), &number, sizeof number);
+                    std::memcpy(&number, map.data + map.bytes * (at_row * map.columns + at_column), length);
+                const auto address = swizzled(reinterpret_cast<std::uintptr_t>(to + i * row_bytes + p * map.bytes));
+                std::memcpy(reinterpret_cast<void*>(address), &number, length);
             }
         Phase phase = Phase::read(barrier);
         phase.bytes -= bytes;
@@ -155,25 +157,26 @@ void fence_products(Place place) {
     meet(~0u, nullptr, nullptr, fence, "wgmma_fence", place);
 }
 
-void issue_product(float* d, int count, unsigned long long a, unsigned long long b, Place place) {
+void issue_product(float* d, int count, int bytes, unsigned long long a, unsigned long long b, Place place) {
     struct Mine {
         float* d;
-        int count;
+        int count, bytes;
         unsigned long long a, b;
     };
     const auto issue = [](const Meeting& all) {
         need_warp(all, "wgmma");
         Products& products = warp_of(*running).products;
         const Mine first = all.from<Mine>(0);
-        const auto bytes = static_cast<std::size_t>(128 * 2 * first.count);
+        const auto b_bytes = static_cast<std::size_t>(128 * 2 * first.count);
         if (!products.fenced) fail("wgmma without a wgmma_fence after the registers were last touched");
         if (!is_shared(reinterpret_cast<void*>(first.a), 64 * 128 - 96) ||
-            !is_shared(reinterpret_cast<void*>(first.b), bytes - 96))
+            !is_shared(reinterpret_cast<void*>(first.b), b_bytes - 96))
             fail("an operand of wgmma does not lie in shared memory");
         if ((first.a | first.b) % 16 || (first.a | first.b) / 128 % 8)
             fail("an operand of wgmma does not begin in the first of a swizzle's 8 rows, at 16 bytes");
         Product product{};
         product.count = first.count;
+        product.bytes = first.bytes;
         product.a = reinterpret_cast<const char*>(first.a);
         product.b = reinterpret_cast<const char*>(first.b);
         for (unsigned lane = 0; lane < 32; ++lane) {
@@ -186,7 +189,7 @@ void issue_product(float* d, int count, unsigned long long a, unsigned long long
         }
         products.waiting.push_back(product);
     };
-    const Mine mine = {d, count, a, b};
+    const Mine mine = {d, count, bytes, a, b};
     meet(~0u, &mine, nullptr, issue, "wgmma", place);
 }
 

@@ -39,7 +39,11 @@ inline void wgmma_wait(emulation::Place place = emulation::Place::here()) {
 }
 inline void wgmma_m64n256k16_bf16(float (&d)[128], unsigned long long a, unsigned long long b,
                                   emulation::Place place = emulation::Place::here()) {
-    emulation::issue_product(d, 128, a, b, place);
+    emulation::issue_product(d, 128, 2, a, b, place);
+}
+inline void wgmma_m64n256k8_tf32(float (&d)[128], unsigned long long a, unsigned long long b,
+                                 emulation::Place place = emulation::Place::here()) {
+    emulation::issue_product(d, 128, 4, a, b, place);
 }
 
 template <int REGISTERS>

@@ -52,11 +52,11 @@ void start_copy(void* destination, const void* source, unsigned bytes, bool insi
 void commit_copies();
 void wait_copies(unsigned newest);
 
-// A matrix of 2-byte numbers, rows after rows, for the copy engine; as large as the driver's own map of it.
+// A matrix of numbers of 2 or 4 bytes, rows after rows, for the copy engine; as large as the driver's own map of it.
 struct Map {
     const char* data;
-    int rows, columns, box_rows, box_columns;
-    char unused[128 - sizeof(const char*) - 4 * sizeof(int)];
+    int rows, columns, box_rows, box_columns, bytes;
+    char unused[128 - sizeof(const char*) - 5 * sizeof(int)];
 };
 
 // Hopper: barriers in shared memory, a copy engine, products of a warpgroup.
@@ -66,7 +66,8 @@ void barrier_arrive_at(unsigned rank, unsigned long long* barrier, unsigned byte
 void barrier_wait(unsigned long long* barrier, unsigned parity, Place place);
 // to the same place in all blocks of the cluster whose bit is set
 void copy_box(void* destination, const Map& map, unsigned long long* barrier, int column, int row, unsigned blocks);
-void issue_product(float* d, int count, unsigned long long a, unsigned long long b, Place place);
+// bytes: of a number of a and b, 2 for bf16 and 4 for TF32
+void issue_product(float* d, int count, int bytes, unsigned long long a, unsigned long long b, Place place);
 void fence_products(Place place);
 void commit_products(Place place);
 void wait_products(unsigned newest, Place place);
