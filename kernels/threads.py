@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
-from kernels.mpi.launcher import started
+from kernels.mpi.launcher import by_open_mpi, started
 
-__all__ = ["cores", "cores_each", "set_threads"]
+__all__ = ["cores", "cores_each", "set_threads", "withheld"]
 
 
 def cores() -> int:
@@ -20,8 +20,19 @@ def cores() -> int:
 def cores_each() -> int:
     """This process's share of them, at least one, where an MPI launcher started several here."""
     # a launcher may have bound this process to some of its own cores, alone or with others
+    return max(1, min(cores(), _share()))
+
+
+def withheld() -> str | None:
+    """What to do about Open MPI's launcher where it leaves this process fewer cores than its share, or None."""
+    if cores() >= _share() or not by_open_mpi():
+        return None
+    return f"each bound to {cores()} of the {_share()} cores it could have, unless mpiexec is told --bind-to none"
+
+
+def _share() -> int:
     whole = len(os.sched_getaffinity(os.getppid())) if hasattr(os, "sched_getaffinity") else cores()
-    return max(1, min(cores(), whole // started().here))
+    return whole // started().here
 
 
 def set_threads(threads: int) -> None:

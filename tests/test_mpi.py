@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 import kernels
+from kernels import threads
 from kernels.measure import results
 from kernels.mpi import blocks
 from tests import mpi_jobs
@@ -107,3 +109,28 @@ def test_without_an_mpi_library_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib, "import_module", fails)
     with pytest.raises(kernels.KernelUnavailable, match=r"cannot load MPI library; pip install matmul-ladder\[mpi\]$"):
         kernels.get("mpi-summa")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system binds no process to cores")
+@pytest.mark.parametrize(
+    ("launcher", "here", "bound", "says"),
+    [
+        (
+            "OMPI_COMM_WORLD_{}SIZE",
+            2,
+            1,
+            "bound to 1 of the 8 cores it could have, unless mpiexec is told --bind-to none",
+        ),
+        ("OMPI_COMM_WORLD_{}SIZE", 2, 8, "None"),
+        ("OMPI_COMM_WORLD_{}SIZE", 16, 1, "None"),
+        ("MPI_{}NRANKS", 2, 1, "None"),
+    ],
+)
+def test_what_a_launcher_leaves_a_process_of_16_cores(
+    launcher: str, here: int, bound: int, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(launcher.format(""), "32")
+    monkeypatch.setenv(launcher.format("LOCAL_" if "OMPI" in launcher else "LOCAL"), str(here))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16 if process else bound)))
+    assert threads.cores_each() == min(bound, 16 // here)
+    assert says in str(threads.withheld())

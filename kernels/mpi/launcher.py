@@ -12,7 +12,7 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["INSTALL", "Started", "library_name", "mpiexec", "started", "why_no_mpi"]
+__all__ = ["INSTALL", "Started", "by_open_mpi", "library_name", "mpiexec", "started", "why_no_mpi"]
 
 INSTALL = "pip install matmul-ladder[mpi]"
 
@@ -37,6 +37,11 @@ def started() -> Started:
     # each from the first that tells it: srun itself may set the first two of Hydra's
     processes, rank, here = (_number(names) for names in zip(*_NAMES, strict=True))
     return Started(processes or 1, rank or 0, here or 1)
+
+
+def by_open_mpi() -> bool:
+    """Whether the launcher is Open MPI's."""
+    return _NAMES[1][0] in os.environ
 
 
 def _number(names: tuple[str, ...]) -> int | None:

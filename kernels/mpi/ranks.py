@@ -22,6 +22,7 @@ from mpi4py import MPI
 
 from kernels.cli import CHECK_FAILED, INTERRUPTED
 from kernels.mpi.launcher import library_name
+from kernels.threads import withheld
 
 __all__ = ["COMM", "HOSTS", "abort", "announce", "sentence", "serve_unless_first", "together", "use_own_gpu"]
 
@@ -84,9 +85,10 @@ def abort(text: str, code: int) -> NoReturn:
 
 
 def sentence(hosts: Sequence[str] = HOSTS) -> str:
-    """How many processes there are, on which hosts, and over which MPI."""
+    """How many processes there are, on which hosts, over which MPI, and whether that keeps cores from them."""
     where = ", ".join(f"{count} on {host}" for host, count in Counter(hosts).items())
-    return f"{len(hosts)} ({where}), over {library_name(MPI.Get_library_version())}"
+    said = (f"{len(hosts)} ({where}), over {library_name(MPI.Get_library_version())}", withheld())
+    return ", ".join(filter(None, said))
 
 
 def use_own_gpu() -> None:
