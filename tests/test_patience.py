@@ -13,20 +13,22 @@ from tests.mpi_jobs import ROOT
 
 WAIT = """
 import sys, time
+import psutil
 from rnn import patience
 patience.SECONDS, patience._ONE_BY_ONE = 0.4, 0.4
 waiting = patience.Patience(int(sys.argv[1])).waiting
 for work, wait in zip(sys.argv[2::2], sys.argv[3::2]):
     time.sleep(float(work))
     with waiting():
-        print("waits", flush=True)
-        time.sleep(float(wait))
+        if wait == "stopped":
+            psutil.Process().suspend()
+        time.sleep(0.2 if wait == "stopped" else float(wait))
 print("all were there")
 """
 
 
-def _start(rank: int, *seconds: float) -> subprocess.Popen[str]:
-    """A process that works and waits in turns, for so many seconds each."""
+def _start(rank: int, *seconds: float | str) -> subprocess.Popen[str]:
+    """A process that works and waits in turns, for so many seconds each; "stopped": till it is told to go on."""
     command = [sys.executable, "-c", WAIT, str(rank), *map(str, seconds)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -56,11 +58,10 @@ def test_the_others_let_the_first_speak() -> None:
 
 
 def test_a_process_that_was_stopped_has_not_waited_meanwhile() -> None:
-    process = _start(0, 0, 1.5)
-    assert process.stdout
-    assert process.stdout.readline() == "waits\n"
-    stopped = psutil.Process(process.pid)
-    stopped.suspend()
+    process = _start(0, 0, "stopped")
+    found = psutil.Process(process.pid)
+    while found.status() != psutil.STATUS_STOPPED:
+        time.sleep(0.05)
     time.sleep(1.6)
-    stopped.resume()
+    found.resume()
     assert "all were there" in process.communicate(timeout=30)[0]
