@@ -41,7 +41,7 @@ def test_a_launch_within_another_leaves_no_gap() -> None:
     ("name", "phase"),
     [
         ("matmul", "matmul"),
-        ("round_operand", "matmul"),
+        ("lay_out", "matmul"),
         ("ampere_sgemm_128x64_nn", "matmul"),
         ("_ZN7kernels4cuda12numba_shared6kernelB2v1", "matmul"),
         ("lstm_forward", "gates"),

@@ -56,6 +56,7 @@ def no_tuned_sizes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (lambda: Tensor(128, 128, 4, 64, 32, 3, 2, 8), "8 steps"),
         (lambda: Tensor(16, 128, 16, 16, 32, 3, 2, 8), "keep banks apart"),
         (lambda: Hopper(2, 5, 8, 1), "bytes of shared memory"),
+        (lambda: Hopper(3, 4, 8, 2), "2 bytes or 4"),
         (lambda: Hopper(2, 4, 8, 3), "a cluster has 1, 2, 4 or 8 blocks"),
     ],
 )

@@ -24,6 +24,7 @@ from tests import emulation, fake_cupy
 
 NAMES = [spec.name for spec in LADDER if spec.family == "cuda" and spec.handwritten]
 ORDERS = ["nn", "nt", "tn", "tt"]
+TENSOR_MAP = hopper.tensor_map  # all but one test have a stand-in for it
 
 
 @pytest.fixture(autouse=True)
@@ -179,7 +180,7 @@ def test_every_size_there_is_to_choose(program: Program) -> None:
 def test_an_operand_that_lies_right_is_taken_as_it_is(
     name: str, order: str, k: int, turned: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two operands of 4-byte numbers are laid out anew only where k is not along their rows, or no row is 16 bytes."""
+    """Operands of 4-byte numbers are laid out anew only where k is not along their rows of whole 16 bytes."""
     launched: list[str] = []
 
     def counted(program: Program, tile: Tile, device: int) -> tuple[Callable[..., None], ...]:
@@ -193,3 +194,47 @@ def test_an_operand_that_lies_right_is_taken_as_it_is(
     a, b = _operand(9, k, order[0]), _operand(k, 12, order[1])
     Reference.of(a, b).check(_kernel(name).matmul(a, b), name, find(name).rounds_to)
     assert launched == ["lay_out"] * turned + ["matmul"]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_an_operand_that_begins_between_16_bytes_is_laid_out(first: int) -> None:
+    memory = np.empty(64, np.float32)
+    memory = memory[-memory.ctypes.data % 16 // 4 :]  # begins at 16 bytes
+    x = memory[first : first + 40].reshape(5, 8).view(fake_cupy.ndarray)
+    product = hopper.HopperC(PROGRAMS["cuda-cupy-hopper-tf32"])
+    assert (product.laid_out(x, x.T)[0] is x) == (first == 0)
+
+
+@pytest.mark.parametrize(
+    ("bytes_", "kind"), [(2, "CU_TENSOR_MAP_DATA_TYPE_BFLOAT16"), (4, "CU_TENSOR_MAP_DATA_TYPE_TFLOAT32")]
+)
+def test_what_the_driver_is_told_of_a_matrix(bytes_: int, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside cuTensorMapEncodeTiled's parameters in NVIDIA's own bindings."""
+    driver = pytest.importorskip("cuda.bindings.driver", reason="cuda-bindings is not installed")
+    told: list[Any] = []
+
+    def encode(*arguments: Any) -> int:
+        told.extend(arguments)
+        ctypes.memset(arguments[0], 7, 128)
+        return int(arguments[3].value == 4096)
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(cuTensorMapEncodeTiled=encode))
+    found = TENSOR_MAP(1 << 40, bytes_, 3000, 64, 128, 128 // bytes_)
+    assert found.nbytes == 128
+    assert found.tobytes() == b"\7" * 128
+    place, number, dimensions, pointer, sizes, strides, box, steps, interleave, swizzle, promotion, outside = told
+    assert place.value % 64 == 0
+    assert (dimensions.value, pointer.value) == (2, 1 << 40)
+    assert (list(sizes), list(strides), list(box), list(steps)) == (
+        [64, 3000],
+        [64 * bytes_],
+        [128 // bytes_, 128],
+        [1, 1],
+    )
+    assert number.value == getattr(driver.CUtensorMapDataType, kind)
+    assert interleave.value == driver.CUtensorMapInterleave.CU_TENSOR_MAP_INTERLEAVE_NONE
+    assert swizzle.value == driver.CUtensorMapSwizzle.CU_TENSOR_MAP_SWIZZLE_128B
+    assert promotion.value == driver.CUtensorMapL2promotion.CU_TENSOR_MAP_L2_PROMOTION_L2_256B
+    assert outside.value == driver.CUtensorMapFloatOOBfill.CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE
+    with pytest.raises(RuntimeError, match=rf"refuses a map of 3000 x 64 numbers of {bytes_} bytes \(CUDA error 1\)"):
+        TENSOR_MAP(4096, bytes_, 3000, 64, 128, 128 // bytes_)

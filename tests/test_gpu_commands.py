@@ -6,6 +6,7 @@ The stand-in's clock is made up, so no figure here is one.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -217,16 +218,18 @@ def test_each_format_is_set_against_cublas_in_the_same_format(
 ) -> None:
     plain = launch.product
     monkeypatch.setattr(
-        launch, "product", lambda spec: Halves(clock, spec.name) if spec.rounds_to == "bf16" else plain(spec)
+        launch,
+        "product",
+        lambda spec: Halves(clock, spec.name) if spec.rounds_to == "bf16" or "hopper" in spec.name else plain(spec),
     )
     clock.seconds = {
         "fma_chains": 1e-6, "rounding": 1e-3,
         "cuda-cublas": 9e-3, "cuda-cublas-tf32": 4e-3, "cuda-cublas-bf16": 2e-3,
         "cuda-cupy-register": 20e-3, "cuda-numba-register": 22e-3, "cuda-cupy-warptile": 10e-3,
-        "cuda-cupy-tensor": 5e-3, "cuda-cupy-hopper": 3e-3,
+        "cuda-cupy-tensor": 6.4e-3, "cuda-cupy-hopper": 3e-3, "cuda-cupy-hopper-tf32": 4e-3,
     }  # fmt: skip
     file = tmp_path / "race.json"
-    asked = [f"cuda-cupy-{name}" for name in ("register", "warptile", "tensor", "hopper")]
+    asked = [f"cuda-cupy-{name}" for name in ("register", "warptile", "tensor", "hopper", "hopper-tf32")]
     how = ["--shapes", "16x8x24", "--rounds", "1", "--results", str(file)]
     gpu_race.main(["--kernel", "cuda-numba-register", *asked, *how])
     assert gpu_race.sentences(results.read(file)) == [
@@ -234,11 +237,15 @@ def test_each_format_is_set_against_cublas_in_the_same_format(
         # with the rounding (3 + 1) : (2 + 1), without it 3 : 2
         "cuda-cupy-hopper is 0.75 ± 0.00 times as fast as cuda-cublas-bf16; "
         "cuda-cupy-hopper, product alone is 0.67 ± 0.00 times as fast as cuda-cublas-bf16, product alone; "
-        "cuda-cupy-tensor is 0.80 ± 0.00 times as fast as cuda-cublas-tf32; "
+        # with the laying out, as cuBLAS has none: 4 : (4 + 1)
+        "cuda-cupy-hopper-tf32 is 0.80 ± 0.00 times as fast as cuda-cublas-tf32; "
         "cuda-cupy-warptile is 0.90 ± 0.00 times as fast as cuda-cublas; "
         "cuda-numba-register takes 1.10 ± 0.00 times as long as cuda-cupy-register."
     ]
-    assert gpu_race.sentences(results.read(file))[0] in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert gpu_race.sentences(results.read(file))[0] in shown
+    assert re.search(r"cuda-cupy-tensor .* tf32 +0\.62 ", shown)
+    assert re.search(r"cuda-cupy-hopper-tf32, product alone .* tf32 +1\.00 ", shown), "set against all of cuBLAS's"
     formats = {point.kernel: point.rounds_to for point in results.read(file).points}  # type: ignore[union-attr]
     assert formats["cuda-cublas-tf32"] == "tf32, cut off"
     assert formats["cuda-cupy-hopper, product alone"] == "bf16"

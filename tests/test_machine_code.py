@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
     offline.why_no_compiler() is not None, reason=str(offline.why_no_compiler() or "there is one")
 )
 
-FFMA, LDG, LDS = 0x023, 0x181, 0x184
+FFMA, LDG, LDS, MEMBAR, HGMMA = 0x023, 0x181, 0x184, 0x192, 0x1F0
 
 
 def instructions(cubin: bytes) -> Iterator[tuple[int, int]]:
@@ -69,3 +69,15 @@ def test_fragments_are_loaded_from_a_few_addresses(tile: Tensor, architecture: i
     code = offline.compile_kernel("cuda-cupy-tensor", architecture, tile=tile).cubin
     with_constant = [low >> 40 != 0 for low, _ in instructions(code) if low & 0x1FF == LDS]
     assert with_constant.count(True) > 16 > with_constant.count(False)
+
+
+@pytest.mark.parametrize("name", ["cuda-cupy-hopper", "cuda-cupy-hopper-tf32"])
+def test_no_product_waits_for_the_whole_gpu(name: str) -> None:
+    """A fence of all a thread has stored belongs to the barriers of the cluster, at both ends, not between tiles."""
+    code = list(instructions(offline.compile_kernel(name, 90).cubin))
+    products = [i for i, (low, _) in enumerate(code) if low & 0x1FF == HGMMA]
+    fences = [i for i, (low, high) in enumerate(code) if low & 0x1FF == MEMBAR and high >> 12 & 0xF == 0xA]
+    assert len(products) == 4
+    assert len(fences) == 2
+    assert fences[0] < products[0]
+    assert fences[1] > products[-1]

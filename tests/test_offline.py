@@ -238,7 +238,7 @@ ptxas info    : Used 40 registers, used 1 barriers, 392 bytes cmem[0]"""
 
 
 def test_of_several_kernels_matmul_is_measured_and_no_one_may_spill() -> None:
-    log = """ptxas info    : Compiling entry function 'round_operand' for 'sm_90a'
+    log = """ptxas info    : Compiling entry function 'lay_out' for 'sm_90a'
     8 bytes stack frame, 4 bytes spill stores, 4 bytes spill loads
 ptxas info    : Used 20 registers, used 1 barriers, 512 bytes smem
 ptxas info    : Compiling entry function 'matmul' for 'sm_90a'

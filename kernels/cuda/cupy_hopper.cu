@@ -9,7 +9,7 @@
 // The operands are rounded to bf16 (8 significant bits) by `lay_out` before, each with K along its rows; sums are float32.
 // The copy engine writes zeros for what lies outside, and swizzles rows so that eight of them read at one place lie in
 // different banks. Numbers may have BYTES 4 instead of 2: cupy_hopper_tf32.cu.
-// A warpgroup needs 128 registers to a thread for its 64 x 256 sums, the copying one hardly any: it gives its own away.
+// A thread of a warpgroup holds 128 of its 64 x 256 sums in registers: larger tiles would not fit.
 // Limit: the tensor cores, when tiles are large and many; else the last round of tiles, which leaves blocks idle.
 // After the PTX ISA (wgmma, mbarrier, cp.async.bulk.tensor) and the designs of CUTLASS's warp-specialised kernels.
 
@@ -21,7 +21,7 @@ __device__ __forceinline__ Number shortened(float x) { return to_bf16(x); }
 __device__ __forceinline__ void multiply(float (&d)[128], unsigned long long a, unsigned long long b) {
     wgmma_m64n256k16_bf16(d, a, b);
 }
-#else
+#elif BYTES == 4
 using Number = float;
 __device__ __forceinline__ Number shortened(float x) { return x; }  // the copy engine shortens it to TF32
 __device__ __forceinline__ void multiply(float (&d)[128], unsigned long long a, unsigned long long b) {
@@ -33,7 +33,7 @@ constexpr int ROW = 128;  // bytes of a tile's row, the swizzle's width
 constexpr int BLOCK_M = 128, BLOCK_N = 256, BLOCK_K = ROW / BYTES;
 constexpr int A_TILE = BLOCK_M * ROW, B_TILE = BLOCK_N * ROW;  // bytes
 constexpr int CONSUMERS = 2, THREADS = 128 * (1 + CONSUMERS);
-static_assert(BLOCK_N % CLUSTER == 0, "the blocks of a cluster share the rows of a tile of B");
+static_assert(BLOCK_N % (8 * CLUSTER) == 0, "a block's part of a tile of B begins where the swizzle does");
 
 // c = the sums that a warpgroup holds of rows from `top` and columns from `left` on.
 __device__ __forceinline__ void store(const float (&total)[128], float* __restrict__ c, int top, int left, int m, int n) {
@@ -56,7 +56,7 @@ __device__ __forceinline__ void store(const float (&total)[128], float* __restri
         }
 }
 
-// Calls work(top, left) for each tile of C of a block: the clusters take pairs of tiles in turn, as cards are dealt.
+// Calls work(top, left) for each tile of C of a block: the clusters take theirs in turn, as cards are dealt.
 template <class Work>
 __device__ __forceinline__ void for_each_tile(int m, int n, Work work) {
     const int across = (n + BLOCK_N - 1) / BLOCK_N, down = (m + CLUSTER * BLOCK_M - 1) / (CLUSTER * BLOCK_M);
@@ -86,7 +86,6 @@ matmul(const __grid_constant__ TensorMap a_map, const __grid_constant__ TensorMa
 
     int turn = 0;  // of all steps of all tiles
     if (group == 0) {
-        give_registers_back<40>();
         if (thread == 0) {
             for_each_tile(m, n, [&](int top, int left) {
                 for (int step = 0; step < steps; ++step, ++turn) {
@@ -104,7 +103,6 @@ matmul(const __grid_constant__ TensorMap a_map, const __grid_constant__ TensorMa
             });
         }
     } else {
-        take_registers<232>();
         const int rows = (group - 1) * 64;
         for_each_tile(m, n, [&](int top, int left) {
             float total[128] = {};

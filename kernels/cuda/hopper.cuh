@@ -15,15 +15,16 @@ __device__ __forceinline__ void barrier_init(unsigned long long* barrier, unsign
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals) : "memory");
 }
 
-// After barrier_init by one thread, before the block's first __syncthreads: the copy engine must see it, too.
+// After barrier_init by one thread, before the cluster's first cluster_sync: the copy engine must see it, too.
 __device__ __forceinline__ void barrier_init_done() {
     asm volatile("fence.mbarrier_init.release.cluster;\nfence.proxy.async.shared::cta;" ::: "memory");
 }
 
-// At the barrier that has the same place in a block of the cluster.
+// At the barrier that has the same place in a block of the cluster. Without `.release.cluster`, which would wait for all that
+// the thread has ever stored: what it says is that products, now complete, have read a tile.
 __device__ __forceinline__ void barrier_arrive_at(unsigned long long* barrier, int block) {
     asm volatile("{\n.reg .b32 there;\nmapa.shared::cluster.u32 there, %0, %1;\n"
-                 "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\n}" ::"r"(shared_address(barrier)),
+                 "mbarrier.arrive.shared::cluster.b64 _, [there];\n}" ::"r"(shared_address(barrier)),
                  "r"(block)
                  : "memory");
 }
@@ -130,16 +131,6 @@ __device__ __forceinline__ void NAME(float (&d)[128], unsigned long long a, unsi
 WGMMA(wgmma_m64n256k16_bf16, "m64n256k16.f32.bf16.bf16", "1, 1, 0, 0")  // signs as they are, nothing transposed
 WGMMA(wgmma_m64n256k8_tf32, "m64n256k8.f32.tf32.tf32", "1, 1")          // where nothing can be transposed
 #undef WGMMA
-
-template <int REGISTERS>
-__device__ __forceinline__ void give_registers_back() {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(REGISTERS));
-}
-
-template <int REGISTERS>
-__device__ __forceinline__ void take_registers() {
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(REGISTERS));
-}
 
 // x rounded to bf16, ties to even.
 __device__ __forceinline__ unsigned short to_bf16(float x) {

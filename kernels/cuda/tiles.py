@@ -258,6 +258,7 @@ class Hopper:
     block = (384, 1)
 
     def __post_init__(self) -> None:
+        _require(self.bytes in (2, 4), "numbers have 2 bytes or 4")
         _require(self.stages >= 2, "a pipeline has 2 stages or more")
         # boxes must begin where the swizzle does, every 8 rows, and more than 8 blocks are not every chip's
         _require(self.cluster in (1, 2, 4, 8), "a cluster has 1, 2, 4 or 8 blocks")

@@ -46,15 +46,6 @@ inline void wgmma_m64n256k8_tf32(float (&d)[128], unsigned long long a, unsigned
     emulation::issue_product(d, 128, 4, a, b, place);
 }
 
-template <int REGISTERS>
-inline void give_registers_back() {
-    static_assert(REGISTERS % 8 == 0 && REGISTERS >= 24 && REGISTERS <= 256);
-}
-template <int REGISTERS>
-inline void take_registers() {
-    static_assert(REGISTERS % 8 == 0 && REGISTERS >= 24 && REGISTERS <= 256);
-}
-
 // cvt.rn.bf16.f32: ties to even; every NaN becomes 0x7fff.
 inline unsigned short to_bf16(float x) {
     const unsigned bits = __builtin_bit_cast(unsigned, x);

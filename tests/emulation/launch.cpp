@@ -92,6 +92,7 @@ void run_grid(const Description& launch, const std::function<void()>& kernel) {
     std::mt19937 random(static_cast<unsigned>(launch.seed));
     const Order order{launch.order};
     const unsigned threads = block_size.x * block_size.y * block_size.z;
+    if (launch.cooperative && cluster_size > 1) fail("a cooperative launch of clusters is not emulated");
     if (grid_size.x % cluster_size) fail("a grid of %u blocks across is no whole number of clusters", grid_size.x);
     std::vector<Block> blocks;
     const std::vector<Triple> all = all_blocks(order, random);

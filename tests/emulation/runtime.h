@@ -1,4 +1,4 @@
-// What an emulated kernel asks of the emulator: the face of scheduler.cpp, memory.cpp and copies.cpp.
+// What an emulated kernel asks of the emulator: the face of fibres.cpp, memory.cpp and copies.cpp.
 #pragma once
 
 namespace emulation {
