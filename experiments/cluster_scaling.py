@@ -36,6 +36,7 @@ EXAMPLES = """\
   python -m experiments.cluster_scaling --hostfile hosts --processes 1 2 4 8 16
   python -m experiments.cluster_scaling --from cluster.json --latency 2 --bandwidth 12.5     another network
   python -m experiments.cluster_scaling --mpiexec="-genv MPIR_CVAR_NOLOCAL 1 -genv UCX_TLS tcp,self"   TCP (MPICH)
+  python -m experiments.cluster_scaling --mpiexec="--bind-to none --oversubscribe"                     Open MPI
 exit codes: 0 done, 1 a result was wrong, 2 wrong usage, 3 no MPI here"""
 
 
@@ -144,11 +145,19 @@ def _run(options: argparse.Namespace, processes: int, each: int, check: bool) ->
     command += ["experiments._cluster_ranks", msgspec.json.encode(order).decode()]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode} of {shlex.join(command[:-1])}"]
-        line = next((line.removeprefix("error: ") for line in said if line.startswith("error: ")), said[-1])
+        line = told(done.stderr) or f"exit code {done.returncode} of {shlex.join(command[:-1])}"
         raise cli.CommandError(line, cli.ABSENT if done.returncode == cli.ABSENT else cli.CHECK_FAILED)
     points: list[SharedPoint | CostPoint] = msgspec.json.decode(done.stdout, type=list[SharedPoint | CostPoint])
     return points
+
+
+def told(said: str) -> str:
+    """The line that tells most of what a group that failed has said."""
+    lines = said.strip().splitlines()
+    texts = [line for line in lines if line.strip("-")] or [""]
+    # Open MPI's launcher begins with what it is about, between lines of dashes; Python ends with that
+    about = texts[-1] if texts == lines else texts[0]
+    return next((line.removeprefix("error: ") for line in texts if line.startswith("error: ")), about)
 
 
 def _without_samples(point: SharedPoint | CostPoint) -> bytes:

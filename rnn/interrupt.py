@@ -1,25 +1,29 @@
-"""Ctrl-C, noted while a step is made and heeded after it."""
+"""Ctrl-C, noted while a step is made and heeded after it; so is SIGTERM, by which batch systems end a run."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 __all__ = ["interrupt_flag"]
 
 
 @contextmanager
 def interrupt_flag() -> Iterator[list[bool]]:
-    """A list that is no longer empty once Ctrl-C was pressed: a step is never left half done. A second one stops."""
-    pressed: list[bool] = []
+    """A list that is no longer empty once one of them came: a step is never left half done. The same again stops."""
+    told: list[bool] = []
+    defaults: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 
     def note(number: int, frame: object) -> None:
-        pressed.append(True)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        told.append(True)
+        # of this one only: Open MPI's launcher answers Ctrl-C with SIGTERM
+        signal.signal(number, defaults[number])
 
-    before = signal.signal(signal.SIGINT, note)
+    before = {number: signal.signal(number, note) for number in defaults}
     try:
-        yield pressed
+        yield told
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
         "--checkpoint",
         type=Path,
         metavar="FILE",
-        help="save the run here (.npz), at the end and when interrupted",
+        help="save the run here (.npz), at the end and when interrupted (Ctrl-C, SIGTERM)",
     )
     p.add_argument("--checkpoint-every", type=cli.at_least(1), metavar="N", help="and every N steps")
     p.add_argument("--resume", action="store_true", help="continue the run saved in --checkpoint, to the same bits")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +35,17 @@ def environment(**more: str) -> dict[str, str]:
 def run(
     processes: int, *arguments: str, folder: Path = ROOT, seconds: float = 120.0, **more: str
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(processes, *arguments), cwd=folder, env=environment(**more), capture_output=True, text=True,
-        timeout=seconds,
-    )  # fmt: skip
+    return run_command(command(processes, *arguments), folder, seconds, **more)
+
+
+def run_command(words: list[str], folder: Path, seconds: float, **more: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        words, cwd=folder, env=environment(**more), capture_output=True, text=True, timeout=seconds, check=False
+    )
+    done.stderr = by_processes(done.stderr)
+    return done
+
+
+def by_processes(said: str) -> str:
+    """Without what Open MPI's launcher adds, between lines of dashes."""
+    return re.sub(r"^-{20,}\n.*?^-{20,}\n", "", said, flags=re.MULTILINE | re.DOTALL)

@@ -188,6 +188,20 @@ def test_three_groups_are_measured_and_verified(tmp_path: Path) -> None:
     assert done.stdout.count("largest error") == 1
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("", ""),
+        ("Traceback\n  line\nValueError: no\n", "ValueError: no"),
+        ("note\nerror: rank 1 failed\nmore\n", "rank 1 failed"),
+        ("-----\nThere are not enough slots\n\n  python\n-----\n", "There are not enough slots"),
+        ("-----\nA process\n-----\nerror: rank 1 failed\n", "rank 1 failed"),
+    ],
+)
+def test_of_what_a_failed_group_said_the_line_that_tells_most(said: str, told: str) -> None:
+    assert cluster_scaling.told(said) == told
+
+
 def _file(tmp_path: Path) -> Path:
     scaling = _scaling()
     found = results.new("experiments.cluster_scaling", [], [*scaling.shared, *scaling.parts], ceilings=None)

@@ -21,7 +21,7 @@ import pytest
 
 from experiments import _numpy_lstm
 from kernels import cli
-from kernels.measure import results
+from kernels.measure import machine, results
 from kernels.mpi import launcher
 from kernels.mpi.launcher import mpiexec
 from rnn import checkpoint, team
@@ -181,7 +181,7 @@ class Job:
         """What it says in the end, and after how many seconds."""
         begin = time.monotonic()
         _, said = self.process.communicate(timeout=2 * SECONDS)
-        return said, time.monotonic() - begin
+        return mpi_jobs.by_processes(said), time.monotonic() - begin
 
 
 StartJob = Callable[..., Job]
@@ -202,7 +202,8 @@ def start(tmp_path: Path, data: Path) -> Iterator[StartJob]:
 
 
 def _rank(process: psutil.Process) -> int:
-    return int(process.environ().get("PMI_RANK", -1)) if "rnn.train" in process.cmdline() else -1
+    told = process.environ() if "rnn.train" in process.cmdline() else {}
+    return int(told.get("PMI_RANK", told.get("OMPI_COMM_WORLD_RANK", -1)))
 
 
 @pytest.mark.parametrize("lost", [0, 2])
@@ -295,17 +296,16 @@ def test_another_version_of_the_program_is_found(tmp_path: Path, data: Path) -> 
     changed = tmp_path / "rnn" / "optimizers.py"
     changed.write_text(changed.read_text() + "\n")
     arguments = ["--data", str(data)]
-    done = _together(mpi_jobs.ROOT, arguments, arguments, "-wdir", str(tmp_path), "-env", "PYTHONPATH", str(tmp_path))
+    options = ["-wdir", str(tmp_path), "env", f"PYTHONPATH={tmp_path}"]
+    done = _together(mpi_jobs.ROOT, arguments, arguments, *options)
     assert re.match(r"error: process 1 on \S+ has source code \w+, the first has \w+", done.stderr)
 
 
 def _together(folder: Path, first: list[str], second: list[str], *options: str) -> subprocess.CompletedProcess[str]:
-    """Two processes with different arguments; options: of mpiexec, for the second."""
+    """Two processes with different arguments; options: what stands before the second's Python."""
     program = [sys.executable, "-m", "rnn.train", *NETWORK, "--steps", "3", "--batch-size", "4"]
     command = [str(mpiexec()), "-n", "1", *program, *first, ":", "-n", "1", *options, *program, *second]
-    return subprocess.run(
-        command, cwd=folder, env=mpi_jobs.environment(), capture_output=True, text=True, timeout=60, check=False
-    )
+    return mpi_jobs.run_command(command, folder, 60)
 
 
 @pytest.mark.parametrize(
@@ -331,6 +331,7 @@ def test_the_loss_of_the_witness_harms_nothing(tmp_path: Path, data: Path) -> No
     assert checkpoint.load(tmp_path / "run.npz").header.step == 20
 
 
+@pytest.mark.skipif("mpich" not in machine.software(), reason="the package mpich is not installed")
 def test_a_package_that_one_process_lacks_is_told(tmp_path: Path, data: Path) -> None:
     done = _with_fault(tmp_path, data, "without")
     assert re.fullmatch(r"error: process 1 on \S+ has mpich none, the first has \S+: all must have .*\n", done.stderr)

@@ -218,9 +218,13 @@ ENGINES = {
 }
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("engine", "told"),
+    [*((engine, signal.SIGINT) for engine in ENGINES), ("fused adam", signal.SIGTERM)],
+    ids=lambda value: getattr(value, "name", value),
+)
 def test_ctrl_c_saves_and_the_printed_command_continues_to_the_same_bits(
-    tmp_path: Path, small: Path, engine: str
+    tmp_path: Path, small: Path, engine: str, told: signal.Signals
 ) -> None:
     settings = ["--data", str(small), *TINY, *ENGINES[engine]]
     steps = 4000
@@ -232,7 +236,7 @@ def test_ctrl_c_saves_and_the_printed_command_continues_to_the_same_bits(
     for line in running.stdout:
         if line.startswith("Step 40,"):
             break
-    running.send_signal(signal.SIGINT)
+    running.send_signal(told)
     _, said = running.communicate(timeout=60)
     assert running.returncode == 130
     found = re.fullmatch(r"interrupted after step (\d+); continue with: python -m (.*)\n", said)

@@ -48,8 +48,9 @@ def serve_unless_first(share: Callable[[tuple[int, int, int]], object]) -> None:
     if COMM.rank == 0:
         atexit.register(COMM.bcast, _STOP)
         return
-    # Ctrl-C reaches all; rank 0 decides what comes of it
+    # Ctrl-C reaches all, as does a batch system's SIGTERM; rank 0 decides what comes of it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while (shape := COMM.bcast(None)) is not _STOP:
         with together():
             share(shape)
