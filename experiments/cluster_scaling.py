@@ -9,6 +9,7 @@ mpiexec, in turns; the model is fitted to what one and two of them take for its 
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import subprocess
 import sys
@@ -143,7 +144,8 @@ def _run(options: argparse.Namespace, processes: int, each: int, check: bool) ->
     where += ["--hostfile", str(options.hostfile)] if options.hostfile else []
     command = [str(mpiexec()), *where, *options.mpiexec, "-n", str(processes), sys.executable, "-m"]
     command += ["experiments._cluster_ranks", msgspec.json.encode(order).decode()]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # Python's copy of the environment: in the process's own, Open MPI has noted that this process is one of its own
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
     if done.returncode:
         line = told(done.stderr) or f"exit code {done.returncode} of {shlex.join(command[:-1])}"
         raise cli.CommandError(line, cli.ABSENT if done.returncode == cli.ABSENT else cli.CHECK_FAILED)

@@ -24,6 +24,17 @@ def why_not() -> str | None:
 needed = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
 
+def why_not_hydra() -> str | None:
+    """Of what only MPICH's launcher does: other launchers end with other codes, and sooner."""
+    if reason := why_not():
+        return reason
+    done = subprocess.run([str(mpiexec()), "--version"], capture_output=True, text=True, check=False)
+    return None if "HYDRA" in done.stdout else "written for the launcher of MPICH, Hydra"
+
+
+hydra_needed = pytest.mark.skipif(why_not_hydra() is not None, reason=str(why_not_hydra()))
+
+
 def command(processes: int, *arguments: str) -> list[str]:
     return [str(mpiexec()), "-n", str(processes), sys.executable, "-m", *arguments]
 

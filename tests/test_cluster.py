@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -172,7 +173,8 @@ def test_three_groups_are_measured_and_verified(tmp_path: Path) -> None:
     file = tmp_path / "cluster.json"
     command = [sys.executable, "-m", "experiments.cluster_scaling", "--rounds", "2", "--images", "8", "--size", "40"]
     command += ["--processes", "1", "2", "3", "--results", str(file), "--hosts", "localhost:3"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    # as in _run: other tests have started MPI in this process
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, env=dict(os.environ))
     assert done.returncode == 0, done.stderr
     found = Scaling.of(results.read(file))
     assert found is not None
