@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import subprocess
@@ -24,6 +25,7 @@ def why_not() -> str | None:
 needed = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
 
+@functools.cache
 def why_not_hydra() -> str | None:
     """Of what only MPICH's launcher does: other launchers end with other codes, and sooner."""
     if reason := why_not():

@@ -255,6 +255,7 @@ def test_a_process_that_no_longer_answers_ends_the_job(start: StartJob) -> None:
     assert seconds < SECONDS
     assert "error: process 0 has waited" in said
     assert "run.npz holds step" in said
+    assert not stopped.is_running() or mpi_jobs.why_not_hydra()
     # Open MPI's launcher lets it go on, to find itself alone
     while stopped.is_running() and stopped.status() != psutil.STATUS_ZOMBIE:
         time.sleep(0.1)

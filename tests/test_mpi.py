@@ -17,6 +17,9 @@ from tests import mpi_jobs
 from tests.mpi_products import SHAPES
 
 SECONDS = 30.0  # in which a job has to end, with one of its ranks gone
+# what launchers say in the environment: processes in all, and on this machine
+OPEN_MPI = ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE")
+HYDRA = ("PMI_SIZE", "MPI_LOCALNRANKS")
 
 
 @mpi_jobs.needed
@@ -113,24 +116,19 @@ def test_without_an_mpi_library_too(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system binds no process to cores")
 @pytest.mark.parametrize(
-    ("launcher", "here", "bound", "says"),
+    ("names", "here", "bound", "says"),
     [
-        (
-            "OMPI_COMM_WORLD_{}SIZE",
-            2,
-            1,
-            "bound to 1 of the 8 cores it could have, unless mpiexec is told --bind-to none",
-        ),
-        ("OMPI_COMM_WORLD_{}SIZE", 2, 8, "None"),
-        ("OMPI_COMM_WORLD_{}SIZE", 16, 1, "None"),
-        ("MPI_{}NRANKS", 2, 1, "None"),
+        (OPEN_MPI, 2, 1, "bound to 1 of the 8 cores it could have, unless mpiexec is told --bind-to none"),
+        (OPEN_MPI, 2, 8, "None"),
+        (OPEN_MPI, 16, 1, "None"),
+        (HYDRA, 2, 1, "None"),
     ],
 )
 def test_what_a_launcher_leaves_a_process_of_16_cores(
-    launcher: str, here: int, bound: int, says: str, monkeypatch: pytest.MonkeyPatch
+    names: tuple[str, str], here: int, bound: int, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(launcher.format(""), "32")
-    monkeypatch.setenv(launcher.format("LOCAL_" if "OMPI" in launcher else "LOCAL"), str(here))
+    for name, processes in zip(names, (32, here), strict=True):
+        monkeypatch.setenv(name, str(processes))
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16 if process else bound)))
     assert threads.cores_each() == min(bound, 16 // here)
     assert says in str(threads.withheld())

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["CompileError", "cubin"]
+__all__ = ["CompileError", "cubin", "with_includes"]
 
 
 class CompileError(RuntimeError):
@@ -22,7 +23,7 @@ def cubin(source: Path, options: tuple[str, ...], architecture: str) -> Path:
     import pooch
     from cupy.cuda import nvrtc
 
-    text = _with_includes(source)
+    text = with_includes(source)
     key = repr((text, options, architecture, nvrtc.getVersion()))
     name = f"{source.stem}-{architecture}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.cubin"
     kept = Path(pooch.os_cache("matmul-ladder")) / "cubin" / name
@@ -49,8 +50,16 @@ def _compile(text: str, name: str, options: tuple[str, ...]) -> bytes:
     return code
 
 
-def _with_includes(source: Path) -> str:
-    """The file's text with its own headers in place: one text tells whether anything has changed."""
-    return re.sub(
-        r'^#include "(.+)"$', lambda found: _with_includes(source.parent / found[1]), source.read_text(), flags=re.M
-    )
+def with_includes(source: Path, folders: Sequence[Path] = ()) -> str:
+    """The file's text with its own headers in place: one text tells whether anything has changed.
+
+    folders: where to look for what does not lie beside the file. What is not there either stays for the compiler to
+    complain of.
+    """
+
+    def text(found: re.Match[str]) -> str:
+        places = (folder / found[1] for folder in (source.parent, *folders))
+        header = next((place for place in places if place.exists()), None)
+        return with_includes(header, folders) if header else found[0]
+
+    return re.sub(r'^#include "(.+)"$', text, source.read_text(), flags=re.M)

@@ -60,6 +60,8 @@ class Program:
         return ("-std=c++17", f"-I{FOLDER}", *(f"-D{name}={int(value)}" for name, value in defines.items()))
 
 
+_HOPPER = ((4, 8, 2), (4, 16, 2), (4, 8, 1), (3, 8, 2))  # stages, group, cluster
+
 _TABLE = (
     Program("cuda-cupy-naive", (OneEach(32, 8, along_rows=True),), registers=64, specialised=False),
     Program("cuda-cupy-coalesced", (OneEach(8, 32),), registers=64, specialised=False),
@@ -96,20 +98,14 @@ _TABLE = (
     ),
     Program(
         "cuda-cupy-hopper",
-        (
-            # bytes of a number, stages, group, cluster
-            Hopper(2, 4, 8, 2),
-            Hopper(2, 4, 16, 2),
-            Hopper(2, 4, 8, 1),
-            Hopper(2, 3, 8, 2),
-        ),
+        tuple(Hopper(2, *sizes) for sizes in _HOPPER),
         168,
         specialised=False,
         variant="a",
     ),
     Program(
         "cuda-cupy-hopper-tf32",
-        (Hopper(4, 4, 8, 2), Hopper(4, 4, 16, 2), Hopper(4, 4, 8, 1), Hopper(4, 3, 8, 2)),
+        tuple(Hopper(4, *sizes) for sizes in _HOPPER),
         168,
         specialised=False,
         variant="a",

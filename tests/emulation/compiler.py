@@ -11,6 +11,8 @@ import tempfile
 import threading
 from pathlib import Path
 
+from kernels.cuda.compile import with_includes
+
 FOLDER = Path(__file__).parent
 # -O1 compiles a kernel and runs it on small matrices soonest. Numbers that nobody set are huge rather than 0.
 _KERNEL = (
@@ -18,7 +20,6 @@ _KERNEL = (
     "-ftrivial-auto-var-init=pattern", "-fsanitize=bounds,alignment", "-fno-sanitize-recover",
 )  # fmt: skip
 _RUNTIME = ("-std=c++20", "-O1", "-U_FORTIFY_SOURCE")
-_INCLUDE = re.compile(r'^#include "(.+)"$', re.M)
 _DYNAMIC = re.compile(r"extern\s+__shared__\s+(?:__align__\s*\(\d+\)\s*)?([\w\s]+?)\s+(\w+)\s*\[\s*\]")
 
 
@@ -86,7 +87,7 @@ def load(source: Path, options: tuple[str, ...], kernel: str) -> Module:
 def build(source: Path, options: tuple[str, ...], kernel: str = "matmul") -> Path:
     """The library of a kernel. Raises EmulationError with the compiler's words."""
     folders = [Path(option.removeprefix("-I")) for option in options if option.startswith("-I")]
-    text = _with_includes(source, folders)
+    text = with_includes(source, folders)
     digest = hashlib.sha256("\0".join([text, kernel, *options]).encode()).hexdigest()
     library = _folder() / f"{digest}.so"
     if not library.exists():
@@ -98,13 +99,6 @@ def build(source: Path, options: tuple[str, ...], kernel: str = "matmul") -> Pat
         inputs = (str(_guard()), "-x", "c++", "-", "-x", "none", str(_guard()), "-nodefaultlibs", "-lc", "-lm")
         _compile(library, "-shared", *_KERNEL, *options, *defines, *inputs, text=wrapper)
     return library
-
-
-def _with_includes(source: Path, folders: list[Path]) -> str:
-    """The file's text and that of all it includes from the folders."""
-    text = source.read_text()
-    found = (folder / name for name in _INCLUDE.findall(text) for folder in folders)
-    return "\n".join([text, *(_with_includes(file, folders) for file in found if file.exists())])
 
 
 @functools.cache
