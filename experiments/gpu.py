@@ -9,10 +9,11 @@ import argparse
 import os
 import re
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
+
+import psutil
 
 import kernels
 from kernels import cli
@@ -21,6 +22,7 @@ from kernels.ladder import LADDER
 EXAMPLES = """\
   make gpu
   python -m experiments.gpu --skip sanitizer tune
+  python -m experiments.gpu --limit 5
 exit codes: 0 all done, 1 a step failed, 2 wrong usage, 3 no GPU"""
 
 # relative, as result files hold the command they come from
@@ -43,7 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
         for step in STEPS:
             if step in options.skip:
                 print(f"{step}: skipped")
-            elif (reason := _run(step, commands[step])) is not None:
+            elif (reason := _run(step, commands[step], options.limit)) is not None:
                 failed.append(f"{step}: {reason}")
         if failed:
             raise cli.CommandError("; ".join(failed), cli.CHECK_FAILED)
@@ -52,6 +54,13 @@ def main(arguments: list[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     p = cli.Parser("python -m experiments.gpu", "Run everything that only a GPU can prove.", EXAMPLES)
     p.add_argument("--skip", nargs="+", choices=STEPS, default=[], metavar="STEP", help=f"of {', '.join(STEPS)}")
+    p.add_argument(
+        "--limit",
+        type=cli.positive,
+        default=30,
+        metavar="MINUTES",
+        help="end a command that takes longer, as a kernel that waits for ever would (default: %(default)s)",
+    )
     return p
 
 
@@ -93,17 +102,24 @@ def _commands(able: list[str]) -> dict[str, list[list[str]]]:
     }
 
 
-def _run(step: str, commands: list[list[str]]) -> str | None:
-    """Run a step's commands; what went wrong, or None."""
+def _run(step: str, commands: list[list[str]], minutes: float) -> str | None:
+    """Run a step's commands, each for so many minutes at most; what went wrong, or None."""
     for command in commands:
         if shutil.which(command[0]) is None:
             print(f"{step}: {command[0]} is not installed, left out")
             return None
-        print(f"{step}: {' '.join(command)}", flush=True)
+        words = " ".join(command)
+        print(f"{step}: {words}", flush=True)
         begin = time.perf_counter()
-        code = subprocess.run(command, check=False).returncode
+        with psutil.Popen(command) as process:
+            try:
+                code = process.wait(60 * minutes)
+            except psutil.TimeoutExpired:
+                for one in [*process.children(recursive=True), process]:
+                    one.kill()
+                return f"ended after {minutes:g} minutes: {words}"
         if code:
-            return f"exit code {code} from {' '.join(command)}"
+            return f"exit code {code} from {words}"
         print(f"{step}: done in {time.perf_counter() - begin:.0f} s", flush=True)
     return None
 

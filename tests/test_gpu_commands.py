@@ -9,11 +9,13 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 import kernels
@@ -369,11 +371,11 @@ def test_gpu_runs_every_step_and_names_the_one_that_failed(
     _with_gpu(monkeypatch)
     ran: list[list[str]] = []
 
-    def run(command: list[str], check: bool) -> Any:
+    def start(command: list[str]) -> Any:
         ran.append(command)
-        return SimpleNamespace(returncode=int("kernels.tune" in command))
+        return nullcontext(SimpleNamespace(wait=lambda seconds: int("kernels.tune" in command)))
 
-    monkeypatch.setattr(gpu.subprocess, "run", run)
+    monkeypatch.setattr(gpu.psutil, "Popen", start)
     with pytest.raises(SystemExit) as ended:
         gpu.main(["--skip", "training"])
     assert ended.value.code == cli.CHECK_FAILED
@@ -391,6 +393,26 @@ def test_gpu_runs_every_step_and_names_the_one_that_failed(
     assert "tune: exit code 1" in said.err
     assert "sanitizer: compute-sanitizer is not installed, left out" in said.out
     assert "training: skipped" in said.out
+
+
+def test_gpu_ends_a_command_that_hangs_with_all_its_processes(tmp_path: Path) -> None:
+    file = tmp_path / "child"
+    child = [sys.executable, "-c", "import time; time.sleep(600)"]
+    parent = f"""
+import pathlib, subprocess, time
+child = subprocess.Popen({child}, start_new_session=True)
+pathlib.Path({str(file)!r}).write_text(str(child.pid))
+time.sleep(600)"""
+    said = gpu._run("tests", [[sys.executable, "-c", parent]], 5 / 60)
+    assert said is not None
+    assert said.startswith(f"ended after {5 / 60:g} minutes: ")
+    assert _ended(int(file.read_text()))
+    assert gpu._run("tests", [[sys.executable, "-c", ""]], 1) is None
+
+
+def _ended(process: int) -> bool:
+    """One that nobody has waited for yet still has its number."""
+    return not psutil.pid_exists(process) or psutil.Process(process).status() == psutil.STATUS_ZOMBIE
 
 
 def _with_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
