@@ -20,7 +20,7 @@ import msgspec
 
 import kernels
 from experiments import _cluster_report as report
-from experiments import _pictures
+from experiments import _header, _pictures
 from experiments._cluster_model import size_of
 from experiments._cluster_points import ETHERNET, Network, Scaling
 from experiments._cluster_ranks import Order
@@ -99,9 +99,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
     _check(options)
-    from kernels.measure import machine, results
+    from kernels.measure import results
 
-    print(f"Machine: {machine.describe().sentence()}", flush=True)
+    _header.show()
     processes = sorted(set(options.processes))
     within = max(count for count in processes if count <= max(2, threads.cores()))
     # the last: as many threads in one process, to compare with

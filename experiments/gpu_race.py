@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import kernels
+from experiments import _header
 from experiments._scaling import NETWORK_SHAPES, Shape
 from kernels import cli, progress
 from kernels.ladder import LADDER, find
@@ -51,9 +52,9 @@ def main(arguments: list[str] | None = None) -> None:
         names = [*(_yardstick(kernel.name) for kernel in asked), *(kernel.name for kernel in asked)]
         chosen = [cli.get_kernel(name) for name in dict.fromkeys(names)]
 
-        from kernels.measure import gpu_ceilings, machine, results
+        from kernels.measure import gpu_ceilings, results
 
-        print(f"Machine: {machine.describe().sentence()}")
+        _header.show()
         limits, _ = gpu_ceilings.measure()
         print(f"Limits:  {limits.peak_flops / 1e12:.1f} TFLOP/s, {limits.memory_bandwidth / 1e9:,.0f} GB/s", flush=True)
         points = _race(chosen, options.shapes, options.rounds, limits.threads)

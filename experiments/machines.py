@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments import _pictures
+from experiments import _header, _pictures
 from kernels import cli
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ def _measure(options: argparse.Namespace, arguments: list[str], others: Sequence
     from experiments._training import train
     from kernels.measure import results
 
+    _header.warn_if_busy()
     point = train("rnn.train", JOB, show=True)
     price = options.price[-1] if options.price else None
     found: Results = results.new("experiments.machines", arguments, [point], ceilings=None, price=price)

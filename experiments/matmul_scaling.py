@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import kernels
-from experiments import _pictures
+from experiments import _header, _pictures
 from experiments._scaling import NETWORK_SHAPES, Scaling, Shape
 from kernels import cli
 from kernels.ladder import ALIASES
@@ -125,9 +125,9 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> None:
         _finish(scaling.points)
         return
 
-    from kernels.measure import machine, results
+    from kernels.measure import results
 
-    print(f"Machine: {machine.describe().sentence()}")
+    _header.show()
     if any(kernel.spec.family == "mpi" for kernel in chosen.values()):
         from kernels.mpi import local, ranks
 

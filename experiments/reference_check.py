@@ -15,6 +15,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments import _header
 from experiments._apart import Apart
 from kernels import cli, progress
 
@@ -89,9 +90,9 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
     cli.get_kernel(options.kernel)
     cli.use_threads(options.threads)
 
-    from kernels.measure import machine, results
+    from kernels.measure import results
 
-    print(f"Machine: {machine.describe().sentence()}", flush=True)
+    _header.show()
     return results.new("experiments.reference_check", arguments, _compare(options), ceilings=None)
 
 

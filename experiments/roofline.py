@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import kernels
-from experiments import _pictures
+from experiments import _header, _pictures
 from kernels import cli
 from kernels.ladder import LADDER
 
@@ -82,9 +82,9 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
     if len(families) > 1:
         raise cli.CommandError("CPU and GPU have roofs of their own: name kernels of one of them")
 
-    from kernels.measure import machine, results
+    from kernels.measure import results
 
-    print(f"Machine: {machine.describe().sentence()}", flush=True)
+    _header.show()
     shapes = [Shape(size, size, size) for size in options.sizes] + [Shape.parse(text) for text in NETWORK_SHAPES]
     scaling = Scaling(list(chosen.values()), shapes, options.threads)
     (family,) = families

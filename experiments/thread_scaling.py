@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments import _pictures
+from experiments import _header, _pictures
 from kernels import cli, progress, threads
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
     cli.use_threads(options.most)  # before Numba is imported: its pool never grows
+    _header.show()
 
     from kernels.measure import results, timing
 

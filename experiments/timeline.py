@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments import _pictures
+from experiments import _header, _pictures
 from experiments._apart import Apart
 from experiments._contestants import RATE, Expected
 from experiments._timelines import Recorded, Watched
@@ -87,10 +87,10 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
     if others := [name for name, kernel in chosen.items() if kernel.spec.family == "mpi"]:
         raise cli.CommandError(f"{others[0]} runs in other processes too, which cannot be watched from this one")
 
-    from kernels.measure import machine, results
+    from kernels.measure import results
     from rnn.settings import Settings
 
-    print(f"Machine: {machine.describe().sentence()}", flush=True)
+    _header.show()
     settings = Settings(batch_size=options.batch_size, hidden=options.hidden, learning_rate=RATE)
     expected = Expected.of(settings)
     entries = [(engine, kernel) for kernel in chosen.values() for engine in _engines(kernel)]

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments import _header
 from experiments._apart import Apart
 from experiments._contestants import CHECKED_STEPS, RATE, Contestant, Expected, contestants
 from kernels import cli, progress
@@ -66,7 +67,7 @@ def _race(options: argparse.Namespace, arguments: list[str]) -> None:
     from kernels.measure import ceilings, machine, results, timing
     from rnn.settings import Settings
 
-    print(f"Machine: {machine.describe().sentence()}")
+    _header.show()
     limits = ceilings.measure(options.threads)
     print(f"Limits:  {limits.peak_flops / 1e9:.0f} GFLOP/s, measured with {options.threads} threads", flush=True)
     settings = Settings(batch_size=options.batch_size, hidden=options.hidden, learning_rate=RATE)

@@ -195,6 +195,7 @@ def test_race_against_cublas(clock: Clock, tmp_path: Path, capsys: pytest.Captur
     assert points[1].seconds.median == pytest.approx(2e-3)
     assert {point.sm_clock for point in points} == {1980}
     shown = capsys.readouterr().out
+    assert shown.startswith("Machine: ")
     assert "0.50" in shown
     gpu_race.main(["--from", str(file)])
     assert shown.endswith(capsys.readouterr().out)
