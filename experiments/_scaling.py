@@ -6,6 +6,7 @@ import argparse
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from experiments._peak import above
 from kernels import progress
 
 if TYPE_CHECKING:
@@ -135,7 +136,8 @@ class Scaling:
         rate = shape.flops / float(np.median(details["samples"]))
         self._seconds_per_flop[kernel.name] = 1 / rate
         if self._impossible(kernel, rate):
-            self._record(kernel, shape, "failed", reason=f"{rate / 1e9:,.0f} GFLOP/s is above the machine's peak")
+            peak = f"the machine's peak of {self.limits[kernel.spec.family].peak_flops / 1e9:,.0f}"
+            self._record(kernel, shape, "failed", reason=f"{rate / 1e9:,.0f} GFLOP/s is {above(peak)}")
         else:
             self._record(kernel, shape, "ok", error=error, **details)
 

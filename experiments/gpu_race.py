@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import kernels
 from experiments import _header
+from experiments._peak import above
 from experiments._scaling import NETWORK_SHAPES, Shape
 from kernels import cli, progress
 from kernels.ladder import LADDER, find
@@ -64,7 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
         _show(found)
         wrong = [f"{point.kernel} at {point.shape}: {point.reason}" for point in points if point.status == "failed"]
         wrong += [
-            f"{point.kernel} at {point.shape} is above the GPU's peak"
+            f"{point.kernel} at {point.shape} is " + above("the GPU's peak")
             for point in points
             # other formats have units of their own, whose peak was not measured
             if point.rounds_to == "float32" and point.samples and point.rate.median > limits.peak_flops

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import kernels
 from experiments import _header, _pictures
+from experiments._peak import above
 from kernels import cli
 from kernels.ladder import LADDER
 
@@ -153,7 +154,7 @@ def _judge(found: Results) -> None:
         if point.status == "failed":
             wrong.append(f"{point.kernel} at {point.shape}: {point.reason}")
         elif point.rate.median > (roof := _roof(found, point))[1]:
-            wrong.append(f"{point.kernel} at {point.shape} is above the roof of {roof[0]}")
+            wrong.append(f"{point.kernel} at {point.shape} is " + above(f"the roof of {roof[0]}"))
     if wrong:
         raise cli.CommandError("; ".join(wrong), cli.CHECK_FAILED)
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from experiments import _header
 from experiments._apart import Apart
 from experiments._contestants import CHECKED_STEPS, RATE, Contestant, Expected, contestants
+from experiments._peak import above
 from kernels import cli, progress
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def _race(options: argparse.Namespace, arguments: list[str]) -> None:
     wrong = [f"{point.contestant}: {point.reason}" for point in points if point.status == "failed"]
     flops = _flops(options.batch_size, options.hidden)
     wrong += [
-        f"{name} is above the machine's peak"
+        f"{name} is " + above("the machine's peak")
         for name, samples in taken.items()
         if (most := peak(name)) and timing.spread(samples).median < flops / most
     ]
