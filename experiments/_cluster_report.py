@@ -16,9 +16,7 @@ __all__ = ["panels", "sentences", "show"]
 
 def show(scaling: Scaling, other: Network) -> None:
     """One table, and sentences."""
-    from rich.console import Console
-
-    from experiments._tables import table
+    from experiments._tables import marked, print_table, table
 
     made = table("Processes of one thread", "work, scaling", "processes", "size", "ms", "model", "error", "efficiency")
     for work, kind in WORKS:
@@ -30,12 +28,12 @@ def show(scaling: Scaling, other: Network) -> None:
                 f"{work}, {kind}",
                 f"{count} shared" if point.shares_cores else str(count),
                 f"{point.size:,}",
-                f"{seconds.median * 1e3:.2f}±{seconds.half_range * 1e3:.2f}",
+                marked(f"{seconds.median * 1e3:.2f}±{seconds.half_range * 1e3:.2f}", seconds),
                 f"{model_seconds * 1e3:.2f}",
                 "" if point.shares_cores else f"{model_seconds / seconds.median - 1:+.1%}",
                 f"{speed_up(points[0], point)[1] / count:.0%}",
             )
-    Console().print(made)
+    print_table(made)
     if any(point.shares_cores for point in scaling.shared):
         print("shared: more processes than cores, which the model knows nothing of and is not judged by.")
     for sentence in sentences(scaling, other):

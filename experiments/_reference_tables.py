@@ -6,9 +6,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from rich.console import Console
-
-from experiments._tables import table
+from experiments._tables import marked, print_table, table
 from kernels import cli
 from kernels.measure.results import AgreementPoint, Point, StepPoint, TrainingPoint
 from kernels.measure.timing import ratio, spread
@@ -36,7 +34,6 @@ class Accuracy(NamedTuple):
 
 def show(points: Sequence[Point]) -> None:
     """One table for each of the three comparisons, and the ratio of times."""
-    console = Console()
     made = table(
         "Largest relative difference from TensorFlow", "cell, optimizer", "mode", "logits", "gradients", "losses"
     )
@@ -44,23 +41,22 @@ def show(points: Sequence[Point]) -> None:
         figures = (f"{figure:.0e}" for figure in (point.logits, max(point.gradients.values()), point.loss_difference))
         made.add_row(f"{point.cell}, {point.optimizer}", point.mode, *figures)
     made.add_row("allowed", "", f"{FIRST_BATCH:.0e}", f"{FIRST_BATCH:.0e}", f"{LOSSES:.0e}")
-    console.print(made)
+    print_table(made)
     trained = accuracies(points)
     if trained:
-        _show_accuracies(console, points, trained)
+        _show_accuracies(points, trained)
     for (cell, optimizer), own in _steps(points):
         made = table(f"One training step: {cell}, {optimizer}, batch {own[0].batch_size}", "by", "ms", "±")
         for step in own:
             seconds = spread(step.samples)
-            made.add_row(step.contestant, f"{seconds.median * 1e3:.2f}", f"{seconds.half_range * 1e3:.2f}")
-        console.print(made)
+            took = marked(f"{seconds.median * 1e3:.2f}", seconds)
+            made.add_row(step.contestant, took, f"{seconds.half_range * 1e3:.2f}")
+        print_table(made)
     for line in ratios(points):
         print(line)
 
 
-def _show_accuracies(
-    console: Console, points: Sequence[Point], trained: dict[tuple[str, str], tuple[Accuracy, Accuracy]]
-) -> None:
+def _show_accuracies(points: Sequence[Point], trained: dict[tuple[str, str], tuple[Accuracy, Accuracy]]) -> None:
     steps = next(point.steps for point in points if isinstance(point, TrainingPoint))
     made = table(f"Accuracy after {steps:,} steps (95% interval)", "cell, optimizer, seed", "ours", "TensorFlow")
     for (cell, optimizer), means in trained.items():
@@ -70,7 +66,7 @@ def _show_accuracies(
             made.add_row(f"{cell}, {optimizer}, {one.seed}", *map(str, each))
         if len(ours) > 1:
             made.add_row(f"{cell}, {optimizer}, mean of {len(ours)}", *map(str, means))
-    console.print(made)
+    print_table(made)
 
 
 def agreements(points: Sequence[Point]) -> list[AgreementPoint]:

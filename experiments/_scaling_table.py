@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from rich.console import Console
 from rich.table import Table
 
-from experiments._tables import table
+from experiments._tables import marked, print_table, table
 from kernels.measure.results import MatmulPoint
 from kernels.measure.timing import ratio
 
@@ -16,13 +15,12 @@ __all__ = ["summary", "tables"]
 
 def tables(points: Sequence[MatmulPoint]) -> None:
     """Print one table of the squares and one of the other shapes."""
-    console = Console()
     squares = [point for point in points if point.square]
     others = [point for point in points if not point.square]
     if squares:
-        console.print(_table("GFLOP/s (median) of NxN·NxN, by N", squares, lambda point: str(point.n)))
+        print_table(_table("GFLOP/s (median) of NxN·NxN, by N", squares, lambda point: str(point.n)))
     if others:
-        console.print(_table("GFLOP/s (median) of MxK·KxN; t: a transposed view", others, lambda point: point.shape))
+        print_table(_table("GFLOP/s (median) of MxK·KxN; t: a transposed view", others, lambda point: point.shape))
     for point in points:
         if point.status != "ok":
             print(f"{point.kernel} at {point.shape} {point.status}: {point.reason}")
@@ -41,7 +39,7 @@ def _cell(point: MatmulPoint) -> str:
     if not point.samples:
         return "–" if point.status == "skipped" else point.status
     rate = point.rate.median / 1e9
-    return f"{rate:.2g}" if rate < 1 else f"{rate:#.3g}".rstrip(".")
+    return marked(f"{rate:.2g}" if rate < 1 else f"{rate:#.3g}".rstrip("."), point.seconds)
 
 
 def summary(points: Iterable[MatmulPoint]) -> str | None:

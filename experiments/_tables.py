@@ -1,11 +1,16 @@
-"""Tables as the experiments print them."""
+"""Tables as the experiments print them, with a mark on figures whose samples are far apart."""
 
 from __future__ import annotations
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 
-__all__ = ["table"]
+from kernels.measure.timing import UNSTEADY, Spread
+
+__all__ = ["marked", "print_table", "table"]
+
+_MARK = "~"
 
 
 def table(title: str, name: str, *figures: str) -> Table:
@@ -15,3 +20,15 @@ def table(title: str, name: str, *figures: str) -> Table:
     for figure in figures:
         made.add_column(figure, justify="right")
     return made
+
+
+def marked(figure: str, *spreads: Spread) -> str:
+    """The figure, with a mark where any of what it was made from is unsteady."""
+    return f"{_MARK}{figure}" if any(spread.unsteady for spread in spreads) else figure
+
+
+def print_table(made: Table) -> None:
+    """Print a table, and beneath it what the mark means where there is one."""
+    Console().print(made)
+    if any(str(cell).startswith(_MARK) for column in made.columns for cell in column.cells):
+        print(f"{_MARK} unsteady: the interquartile range is more than {UNSTEADY:.0%} of the median; measure again")

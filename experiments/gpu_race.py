@@ -172,11 +172,8 @@ def _yardstick(contestant: str) -> str:
 
 
 def _show(found: Results) -> None:
-    from rich.console import Console
+    from experiments._tables import marked, print_table, table
 
-    from experiments._tables import table
-
-    console = Console()
     for shape, here in _by_shape(found).items():
         made = table(f"{shape}, float32 in and out", "kernel", "µs", "TFLOP/s", "format", "of cuBLAS", "±")
         for name, point in here.items():
@@ -187,9 +184,9 @@ def _show(found: Results) -> None:
             if yardstick not in here:
                 yardstick = yardstick.removesuffix(ALONE)
             share = _share(here, name, yardstick) or ("", "")
-            took = f"{point.seconds.median * 1e6:,.1f}", f"{point.rate.median / 1e12:.2f}"
+            took = marked(f"{point.seconds.median * 1e6:,.1f}", point.seconds), f"{point.rate.median / 1e12:.2f}"
             made.add_row(name, *took, point.rounds_to.partition(",")[0], *share)
-        console.print(made)
+        print_table(made)
     for sentence in sentences(found):
         print(sentence)
 

@@ -119,29 +119,25 @@ def _roof(found: Results, point: MatmulPoint) -> tuple[str, float]:
 
 
 def _show(found: Results) -> None:
-    from rich.console import Console
-
-    from experiments._tables import table
+    from experiments._tables import marked, print_table, table
     from kernels.measure.results import MatmulPoint
 
     assert found.ceilings is not None
-    console = Console()
     roofs = table("Measured limits", "roof", "GB/s", "GFLOP/s of multiply-adds fed from it")
     roofs.add_row("registers", "", f"{found.ceilings.peak_flops / 1e9:.0f}")
     for level in found.levels:
         roofs.add_row(level.name, f"{level.bandwidth / 1e9:.0f}", f"{level.flops / 1e9:.0f}")
-    console.print(roofs)
+    print_table(roofs)
     rates = table("Kernels", "kernel", "MxKxN", "FLOP/byte", "GFLOP/s", "of its roof", "roof")
     for point in found.points:
         if isinstance(point, MatmulPoint) and point.samples:
             name, roof = _roof(found, point)
             rate = point.rate.median
-            rates.add_row(
-                point.kernel, point.shape, f"{point.intensity:.1f}", f"{rate / 1e9:.3g}", f"{rate / roof:.1%}", name
-            )
+            figures = f"{point.intensity:.1f}", marked(f"{rate / 1e9:.3g}", point.seconds), f"{rate / roof:.1%}"
+            rates.add_row(point.kernel, point.shape, *figures, name)
         elif isinstance(point, MatmulPoint):
             print(f"{point.kernel} at {point.shape} {point.status}: {point.reason}")
-    console.print(rates)
+    print_table(rates)
 
 
 def _judge(found: Results) -> None:

@@ -117,9 +117,7 @@ def serial_share(counts: Sequence[int], times: Sequence[float], cores: int) -> f
 
 
 def _show(found: Results) -> None:
-    from rich.console import Console
-
-    from experiments._tables import table
+    from experiments._tables import marked, print_table, table
     from kernels.measure.results import ThreadPoint
     from kernels.measure.timing import spread
 
@@ -137,13 +135,17 @@ def _show(found: Results) -> None:
     beyond = []
     for work, own in points.items():
         own.sort(key=lambda point: point.threads)
-        times = [spread(point.samples).median for point in own]
-        share = serial_share([point.threads for point in own], times, cores)
-        made.add_row(work, *(f"{times[0] / t:.2f}" for t in times), "" if share is None else f"{share:.1%}")
+        taken = {point.threads: spread(point.samples) for point in own}
+        times = [seconds.median for seconds in taken.values()]
+        one, *_ = taken.values()
+        speed_ups = (marked(f"{one.median / seconds.median:.2f}", one, seconds) for seconds in taken.values())
+        share = serial_share(list(taken), times, cores)
+        fitted = [seconds for count, seconds in taken.items() if count <= cores]
+        made.add_row(work, *speed_ups, "" if share is None else marked(f"{share:.1%}", *fitted))
         at_cores = next((t for point, t in zip(own, times, strict=True) if point.threads == cores), None)
         if at_cores is not None and own[-1].threads > cores:
             beyond.append(at_cores / times[-1])
-    Console().print(made)
+    print_table(made)
     if beyond:
         factor = f"{min(beyond):.2f} to {max(beyond):.2f} times as fast as {cores}"
         print(f"Threads beyond the {cores} cores wait: {counts[-1]} threads are {factor}.")

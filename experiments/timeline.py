@@ -129,9 +129,7 @@ def _point(engine: str, kernel: Kernel, settings: Settings, threads: int, expect
 
 
 def _show(points: list[TimelinePoint]) -> None:
-    from rich.console import Console
-
-    from experiments._tables import table
+    from experiments._tables import marked, print_table, table
     from kernels.measure.timing import spread
 
     told = [point for point in points if point.spans]
@@ -144,8 +142,10 @@ def _show(points: list[TimelinePoint]) -> None:
             for row, (phase, seconds) in enumerate(point.phases.items()):
                 made.add_row("" if row else point.name, phase, _us(seconds), f"{seconds / point.seconds:.1%}")
             made.add_row("", "the step", _us(point.seconds), "")
-            made.add_row("", "the step, unwatched", _us(spread(point.samples).median), "", end_section=True)
-        Console().print(made)
+            unwatched = spread(point.samples)
+            took = marked(_us(unwatched.median), unwatched)
+            made.add_row("", "the step, unwatched", took, "", end_section=True)
+        print_table(made)
     for point in points:
         print(sentence(point) if point.spans else f"{point.name} {point.status}: {point.reason}")
 

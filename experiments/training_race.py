@@ -175,9 +175,7 @@ class Racer:
 def _show(
     points: list[StepPoint], options: argparse.Namespace, peak: Callable[[str], float | None], chip: Ceilings | None
 ) -> None:
-    from rich.console import Console
-
-    from experiments._tables import table
+    from experiments._tables import marked, print_table, table
     from kernels.measure.timing import ratio, spread
 
     timed = _by_speed(points)
@@ -188,13 +186,13 @@ def _show(
         seconds = spread(point.samples)
         made.add_row(
             point.contestant,
-            _ms(seconds.median),
+            marked(_ms(seconds.median), seconds),
             _ms(seconds.half_range),
             f"{ratio(point.samples, timed[0].samples).median:.2f}",
             f"{flops / seconds.median / most:.0%}" if (most := peak(point.contestant)) else "",
             f"{point.first_call:.2f}",
         )
-    Console().print(made)
+    print_table(made)
     for point in points:
         if point.status != "ok":
             print(f"{point.contestant} {point.status}: {point.reason}")

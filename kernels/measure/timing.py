@@ -12,10 +12,22 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-__all__ = ["MIN_SAMPLES", "Spread", "alternate", "first_call", "ratio", "repeat", "settle", "spread", "turn"]
+__all__ = [
+    "MIN_SAMPLES",
+    "UNSTEADY",
+    "Spread",
+    "alternate",
+    "first_call",
+    "ratio",
+    "repeat",
+    "settle",
+    "spread",
+    "turn",
+]
 
 MIN_SAMPLES = 7
 MAX_SAMPLES = 101
+UNSTEADY = 0.2  # interquartile range over median: a quiet machine stays well below it
 _SHORTEST = 1e-3  # seconds: a sample is made of as many calls as take at least this long
 _SETTLE = 0.05  # seconds: thread pools of different libraries spin for a while after their last call
 
@@ -33,6 +45,11 @@ class Spread(tuple[float, float, float]):
     def half_range(self) -> float:
         """Half of the interquartile range."""
         return (self[2] - self[0]) / 2
+
+    @property
+    def unsteady(self) -> bool:
+        """Whether the samples are so far apart that their median tells little: something came between them."""
+        return self[2] - self[0] > UNSTEADY * self.median
 
 
 def spread(samples: Sequence[float]) -> Spread:
