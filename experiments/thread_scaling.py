@@ -17,6 +17,7 @@ from experiments import _header, _pictures
 from kernels import cli, progress, threads
 
 if TYPE_CHECKING:
+    from kernels.measure.beyond import Beyond
     from kernels.measure.results import Results, ThreadPoint
 
 EXAMPLES = """\
@@ -118,6 +119,7 @@ def serial_share(counts: Sequence[int], times: Sequence[float], cores: int) -> f
 
 def _show(found: Results) -> None:
     from experiments._tables import marked, print_table, table
+    from kernels.measure.beyond import Beyond
     from kernels.measure.results import ThreadPoint
     from kernels.measure.timing import spread
 
@@ -132,7 +134,6 @@ def _show(found: Results) -> None:
     made = table(
         f"Speed-up over 1 thread; {cores} cores", "work", *(f"{count} threads" for count in counts), "serial share"
     )
-    beyond = []
     for work, own in points.items():
         own.sort(key=lambda point: point.threads)
         taken = {point.threads: spread(point.samples) for point in own}
@@ -142,14 +143,23 @@ def _show(found: Results) -> None:
         share = serial_share(list(taken), times, cores)
         fitted = [seconds for count, seconds in taken.items() if count <= cores]
         made.add_row(work, *speed_ups, "" if share is None else marked(f"{share:.1%}", *fitted))
-        at_cores = next((t for point, t in zip(own, times, strict=True) if point.threads == cores), None)
-        if at_cores is not None and own[-1].threads > cores:
-            beyond.append(at_cores / times[-1])
     print_table(made)
-    if beyond:
-        factor = f"{min(beyond):.2f} to {max(beyond):.2f} times as fast as {cores}"
-        print(f"Threads beyond the {cores} cores wait: {counts[-1]} threads are {factor}.")
-        print("As many c(i,j) are computed at one moment as there are cores, and vector lanes in them, to do it.")
+    if beyond := Beyond.of((point for own in points.values() for point in own), cores):
+        print(sentence(beyond, cores))
+
+
+def sentence(beyond: Beyond, cores: int) -> str:
+    """What more threads than cores buy, and what follows from it if anything does."""
+    factors = f"{min(beyond.factors):.2f} to {max(beyond.factors):.2f} times as fast as {cores}"
+    if beyond.wait:
+        return (
+            f"Threads beyond the {cores} cores wait: {beyond.most} threads are {factors}.\n"
+            "As many c(i,j) are computed at one moment as there are cores, and vector lanes in them, to do it."
+        )
+    return (
+        f"{beyond.most} threads are {factors}: these times do not show that threads beyond the {cores} cores wait; "
+        "measure again on a quiet machine."
+    )
 
 
 if __name__ == "__main__":

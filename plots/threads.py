@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
+from kernels.measure.beyond import Beyond
 from kernels.measure.results import Results, ThreadPoint
 from kernels.measure.timing import spread
 from plots.style import series, themed
@@ -38,5 +39,7 @@ def draw(results: Results, theme: str = "light") -> Figure:
         axes.set_ylabel("speed-up over 1 thread")
         axes.grid(True, axis="y", linewidth=0.6)
         figure.legend(frameon=False, fontsize=11, loc="outside lower left", ncols=3)
-        figure.suptitle("Threads beyond the cores wait", x=0.01, ha="left", fontsize=15, fontweight="bold")
+        beyond = Beyond.of(points, cores)
+        title = "Threads beyond the cores wait" if beyond and beyond.wait else "Speed-up by number of threads"
+        figure.suptitle(title, x=0.01, ha="left", fontsize=15, fontweight="bold")
     return figure
