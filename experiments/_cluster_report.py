@@ -48,7 +48,8 @@ def sentences(scaling: Scaling, other: Network) -> list[str]:
 def _judgement(scaling: Scaling) -> str:
     point, error = max(scaling.errors, key=lambda found: abs(found[1]))
     where = f"{point.work}, {point.scaling} scaling, {_processes(point.processes)}"
-    return f"The model's largest error at the {len(scaling.errors)} measured points is {error:+.1%} ({where})."
+    doubt = ", whose times are unsteady: measure again" if spread(point.samples).unsteady else ""
+    return f"The model's largest error at the {len(scaling.errors)} measured points is {error:+.1%} ({where}){doubt}."
 
 
 def _made_of(costs: model.Costs) -> str:

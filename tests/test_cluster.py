@@ -127,6 +127,16 @@ def test_it_says_how_wrong_the_model_is_and_leaves_out_who_shares_cores() -> Non
     judged = report.sentences(_scaling(error=1.25), ETHERNET)[0]
     assert "largest error at the 8 measured points is -20.0%" in judged
     assert "2 processes" in judged
+    assert "unsteady" not in judged
+
+
+def test_a_model_is_not_blamed_where_the_times_are_unsteady() -> None:
+    scaling = _scaling()
+    point = scaling.points("training", "strong")[1]
+    unsteady = msgspec.structs.replace(point, samples=[sample * 4 for sample in point.samples[:4]] + point.samples[:3])
+    shared = [unsteady if own is point else own for own in scaling.shared]
+    judged = report.sentences(Scaling(shared, scaling.parts), ETHERNET)[0]
+    assert "is -75.0% (training, strong scaling, 2 processes), whose times are unsteady: measure again" in judged
 
 
 def test_it_says_what_limits_the_scaling() -> None:
