@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from kernels.extras import install
+
 __all__ = ["opened", "why_absent"]
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -18,7 +20,7 @@ _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 def why_absent() -> str | None:
     """Why no page can be opened here, with what to install, or None."""
     if importlib.util.find_spec("selenium") is None:
-        return "the Python package selenium is not installed: pip install matmul-ladder[test]"
+        return f"the Python package selenium is not installed: {install('test')}"
     if not shutil.which("chromedriver") or not _browser():
         return "no Chromium with its driver is installed: on Debian, apt install chromium chromium-driver"
     return None

@@ -25,9 +25,10 @@ from experiments._cluster_model import size_of
 from experiments._cluster_points import ETHERNET, Network, Scaling
 from experiments._cluster_ranks import Order
 from kernels import cli, progress, threads
+from kernels.extras import install
 from kernels.measure import timing
 from kernels.measure.cluster import CostPoint, SharedPoint
-from kernels.mpi.launcher import INSTALL, mpiexec, started
+from kernels.mpi.launcher import mpiexec, started
 
 if TYPE_CHECKING:
     from kernels.measure.results import Results
@@ -45,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_args(arguments)
     with cli.errors_as_lines():
-        cli.require_writable(options.results)
+        cli.require_results(options.results)
         _pictures.require(options.plot)
         found = cli.read_results(options.source) if options.source else _measure(options, arguments)
         scaling = Scaling.of(found)
@@ -129,7 +130,7 @@ def _check(options: argparse.Namespace) -> None:
         raise cli.CommandError(f"{max(options.processes)} processes cannot share {options.images} images")
     if started().processes > 1:
         raise cli.CommandError("start it without mpiexec: it starts its processes itself")
-    reason = kernels.unavailable("mpi-summa") or (None if mpiexec() else f"mpiexec is not installed: {INSTALL}")
+    reason = kernels.unavailable("mpi-summa") or (None if mpiexec() else f"mpiexec is not installed: {install('mpi')}")
     if reason:
         raise cli.CommandError(reason, cli.ABSENT)
 

@@ -75,7 +75,7 @@ def _price(text: str) -> float | None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    cli.require_writable(options.results)
+    cli.require_results(options.results)
     _pictures.require(options.plot)
     if options.results and not options.measure:
         raise cli.CommandError("--results writes what --measure measures; add --measure")

@@ -104,7 +104,7 @@ def _list() -> None:
 
 
 def _measure(options: argparse.Namespace, arguments: list[str]) -> None:
-    cli.require_writable(options.results)
+    cli.require_results(options.results)
     _pictures.require(options.plot)
     asked = options.kernel or [name for name, reason in kernels.available().items() if reason is None]
     cli.use_threads(options.threads)

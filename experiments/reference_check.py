@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_args(arguments)
     with cli.errors_as_lines():
-        cli.require_writable(options.results)
+        cli.require_results(options.results)
         found = cli.read_results(options.source) if options.source else _measure(options, arguments)
         from experiments import _reference_tables
 

@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_args(arguments)
     with cli.errors_as_lines():
-        cli.require_writable(options.results)
+        cli.require_results(options.results)
         _pictures.require(options.plot)
         found = cli.read_results(options.source) if options.source else _measure(options, arguments)
         if not found.levels or found.ceilings is None:

@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
     p.add_argument("--from", dest="source", type=Path, metavar="FILE", help="show a result file, measure nothing")
     options = p.parse_args(arguments)
     with cli.errors_as_lines():
-        cli.require_writable(options.results)
+        cli.require_results(options.results)
         _pictures.require(options.plot)
         found = cli.read_results(options.source) if options.source else _measure(options, arguments)
         _show(found)

@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
     p.add_argument("--results", type=Path, metavar="FILE", help="write a result file (.json)")
     options = p.parse_args(arguments)
     with cli.errors_as_lines():
-        cli.require_writable(options.results)
+        cli.require_results(options.results)
         cli.use_threads(options.threads)
         _race(options, arguments)
 

@@ -14,6 +14,7 @@ import importlib.util
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kernels import extras
 from kernels.ladder import ALIASES, LADDER, KernelSpec
 from kernels.mpi import launcher
 
@@ -155,9 +156,9 @@ def _mpi(spec: KernelSpec) -> Kernel:
 
 
 _INSTALL = {
-    "cupy": "pip install matmul-ladder[cuda12], or cuda13",
-    "numba_cuda": "pip install matmul-ladder[cuda12], or cuda13",
-    "mpi4py": launcher.INSTALL,
+    "cupy": extras.CUDA,
+    "numba_cuda": extras.CUDA,
+    "mpi4py": extras.install("mpi"),
 }
 
 

@@ -49,20 +49,21 @@ def main() -> None:
 
 def _print_ladder() -> None:
     from rich.console import Console
-    from rich.table import Column, Table
+    from rich.markup import escape
+    from rich.padding import Padding
 
     from kernels.cuda.offline import why_no_compiler
     from kernels.measure.machine import describe
 
     console = Console()
     console.print(describe().sentence(), highlight=False)
-    name = Column("kernel", no_wrap=True)
-    table = Table(name, "what happens at the same time", "what holds it back, and what lifts it", "here")
     for spec in LADDER:
         reason = available()[spec.name]
-        here = "[green]available[/]" if reason is None else f"[yellow]no: {reason}[/]"
-        table.add_row(spec.name, spec.idea, spec.bottleneck, here, end_section=True)
-    console.print(table)
+        here = "[green]available[/]" if reason is None else f"[yellow]not here: {escape(reason)}[/]"
+        console.print(f"\n[bold]{spec.name}[/]  {here}", highlight=False)
+        text = f"{escape(spec.idea)}\n[dim]limit:[/] {escape(spec.bottleneck)}"
+        console.print(Padding(text, (0, 0, 0, 4), expand=False), highlight=False)
+    console.print()
     for alias, candidates in ALIASES.items():
         first = next((name for name in candidates if available()[name] is None), "nothing that can run here")
         console.print(f"{alias:7} means {first}", highlight=False)

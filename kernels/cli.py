@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -30,6 +32,7 @@ __all__ = [
     "get_kernel",
     "kernel_help",
     "positive",
+    "require_results",
     "require_writable",
     "share",
     "use_threads",
@@ -62,6 +65,9 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
         self._exits = exits
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # a terminal that lacks a letter shows ? for it, and still all the rest
+            sys.stdout.reconfigure(errors="replace")
 
     def error(self, message: str) -> NoReturn:
         line = f"{message} (see {self.prog} --help)"
@@ -75,6 +81,7 @@ def errors_as_lines() -> Iterator[None]:
     """Turn the errors a user can cause into one line on stderr and an exit code."""
     try:
         yield
+        sys.stdout.flush()
     except CommandError as error:
         line = " ".join(str(error).splitlines())  # a path may hold a line break
         print(line if error.code == INTERRUPTED else f"error: {line}", file=sys.stderr)
@@ -82,9 +89,18 @@ def errors_as_lines() -> Iterator[None]:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
+    except MemoryError as error:
+        print(f"error: too little memory for this: {error or 'ask for less'}", file=sys.stderr)
+        sys.exit(CHECK_FAILED)
     except BrokenPipeError:
         # the reader of a pipe has left: there is nobody to tell
         sys.stderr.close()
+        sys.exit(CHECK_FAILED)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print(f"error: {error.strerror}", file=sys.stderr)
+        sys.stdout = None  # what is left for it would fail again at exit
         sys.exit(CHECK_FAILED)
 
 
@@ -165,6 +181,22 @@ def require_writable(path: Path | None) -> None:
             check_writable(path)
         except OSError as error:
             raise CommandError(str(error)) from error
+
+
+def require_results(path: Path | None) -> None:
+    """`require_writable` for a result file: it ends in .json, and replaces nothing but another result file."""
+    from kernels.measure import results
+
+    if path is None:
+        return
+    require_writable(path)
+    if path.suffix != ".json":
+        raise CommandError(f"cannot write results to {path}: the name must end in .json")
+    if path.exists() and path.stat().st_size:
+        try:
+            results.read(path)
+        except results.ResultsError as error:
+            raise CommandError(f"{error}; it is not overwritten: name another file") from error
 
 
 def read_results(path: Path) -> Results:

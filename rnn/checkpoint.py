@@ -77,7 +77,7 @@ def load(path: Path) -> Checkpoint:
             f"there is no checkpoint {path}; leave out --resume to start from the beginning"
         ) from error
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is not a checkpoint, or is damaged or cut short ({error})") from error
+        raise CheckpointError(f"{path} is not a checkpoint, or is damaged or cut short") from error
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
     if header.schema != SCHEMA:

@@ -64,7 +64,7 @@ def load(directory: Path | None = None) -> Dataset:
     other than MNIST's are taken as `verified=False`. Raises DataError.
     """
     if directory is None and (named := os.environ.get("MNIST_DIR")):
-        directory = Path(named)
+        return _read_directory(Path(named), f"{named} (named by MNIST_DIR)", must_be_mnist=False)
     if directory is not None:
         return _read_directory(directory, str(directory), must_be_mnist=False)
     for place, source in _known_places():
@@ -123,10 +123,10 @@ def _holds(path: Path, name: str) -> bool:
 
 def _read_directory(directory: Path, source: str, *, must_be_mnist: bool) -> Dataset:
     if not directory.is_dir():
-        raise DataError(f"{directory} is not a directory; it should hold {', '.join(SHA256)} (idx files, raw or .gz)")
+        raise DataError(f"{source} is not a directory; it should hold {', '.join(SHA256)} (idx files, raw or .gz)")
     missing = [name for name in SHA256 if _find(directory, name) is None]
     if missing:
-        raise DataError(f"{directory} holds no idx file named {' or '.join(missing)}… (raw or .gz)")
+        raise DataError(f"{source} holds no idx file named {' or '.join(missing)}… (raw or .gz)")
     arrays: dict[str, NDArray[np.uint8]] = {}
     digests = []
     for name, digest in SHA256.items():

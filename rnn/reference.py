@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     options = parser().parse_args(arguments)
     with cli.errors_as_lines():
-        cli.require_writable(options.results)
+        cli.require_results(options.results)
         if reason := why_absent():
             raise cli.CommandError(reason, cli.ABSENT)
         ReferenceRun(options, arguments).go()

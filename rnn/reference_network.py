@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.extras import install
 from rnn.data import CLASSES, PIXELS
 from rnn.network import Weights, initial_weights
 from rnn.settings import Settings
@@ -27,7 +28,6 @@ from rnn.settings import Settings
 __all__ = ["MODES", "Reference", "TensorFlowAbsent", "why_absent"]
 
 MODES = ("graph", "xla", "keras")
-_INSTALL = "install it with: python -m pip install --editable '.[reference]'"
 
 
 class TensorFlowAbsent(RuntimeError):  # noqa: N818 - reads as what happened
@@ -40,7 +40,7 @@ def why_absent() -> str | None:
         found = importlib.util.find_spec("tensorflow")
     except ImportError:
         found = None
-    return None if found else f"TensorFlow is not installed; {_INSTALL}"
+    return None if found else f"TensorFlow is not installed: {install('reference')}"
 
 
 class Reference:
@@ -225,7 +225,7 @@ def _tensorflow(threads: int) -> Any:
         with _nothing_on_stderr():
             import tensorflow as tf
     except ImportError as error:
-        raise TensorFlowAbsent(f"TensorFlow cannot be imported ({error}); {_INSTALL}") from error
+        raise TensorFlowAbsent(f"TensorFlow cannot be imported ({error}): {install('reference')}") from error
     if tf.config.threading.get_intra_op_parallelism_threads() != threads:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.experimental.enable_tensor_float_32_execution(False)

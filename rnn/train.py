@@ -122,10 +122,14 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _check_files(options: argparse.Namespace) -> None:
-    if options.checkpoint and options.checkpoint.exists() and not options.resume:
-        raise cli.CommandError(f"{options.checkpoint} exists; add --resume to continue that run, or name another file")
-    cli.require_writable(options.results)
+    cli.require_results(options.results)
     cli.require_writable(options.checkpoint)
+    if options.checkpoint is None or options.resume:
+        return
+    if options.checkpoint.exists():
+        raise cli.CommandError(f"{options.checkpoint} exists; add --resume to continue that run, or name another file")
+    if options.checkpoint.suffix != ".npz":
+        raise cli.CommandError(f"cannot save the run to {options.checkpoint}: the name must end in .npz")
 
 
 if __name__ == "__main__":

@@ -91,8 +91,9 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     np.savez(other, w=np.ones(3))
     text.write_text("hello")
     for path in (array, other, text):
-        with pytest.raises(checkpoint.CheckpointError, match=path.name):
+        with pytest.raises(checkpoint.CheckpointError, match=path.name) as refused:
             checkpoint.load(path)
+        assert "allow_pickle" not in str(refused.value)  # NumPy's advice, which is unsafe
     with pytest.raises(checkpoint.CheckpointError, match="no checkpoint"):
         checkpoint.load(tmp_path / "missing.npz")
     with pytest.raises(checkpoint.CheckpointError, match="cannot read"):

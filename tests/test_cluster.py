@@ -17,6 +17,7 @@ from experiments import _cluster_report as report
 from experiments import cluster_scaling
 from experiments._cluster_points import ETHERNET, Network, Scaling, over
 from kernels import cli, threads
+from kernels.extras import install
 from kernels.measure import machine, results
 from kernels.measure.cluster import CostPoint, SharedPoint
 from kernels.mpi import launcher
@@ -271,7 +272,7 @@ def test_without_mpi_it_says_what_to_install(
 ) -> None:
     monkeypatch.setattr(cluster_scaling, "mpiexec", lambda: None)
     monkeypatch.setattr(kernels, "unavailable", lambda name: None)
-    _ends([], cli.ABSENT, launcher.INSTALL, capsys)
+    _ends([], cli.ABSENT, install("mpi"), capsys)
 
 
 def test_under_mpiexec_it_does_not_start(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -75,7 +75,7 @@ def test_search_order(tmp_path: Path, small: dict[str, bytes], package: Path, mo
     idx.write(tmp_path / "cache", small, packed=True)
     assert "cache" in data.load().source
     monkeypatch.setenv("MNIST_DIR", str(idx.write(tmp_path / "environment", small)))
-    assert data.load().source.endswith("environment")
+    assert data.load().source.endswith("environment (named by MNIST_DIR)")
     assert data.load(idx.write(tmp_path / "argument", small)).source.endswith("argument")
 
 

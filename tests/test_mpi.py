@@ -100,7 +100,7 @@ def test_each_panel_lies_with_one_row_and_one_column(k: int, rows: int, columns:
 
 def test_without_mpi4py_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "mpi4py" else object())
-    with pytest.raises(kernels.KernelUnavailable, match=r"mpi4py is not installed: pip install matmul-ladder\[mpi\]"):
+    with pytest.raises(kernels.KernelUnavailable, match=r'mpi4py is not installed: .* "\.\[mpi\]"'):
         kernels.get("mpi-summa")
 
 
@@ -110,7 +110,7 @@ def test_without_an_mpi_library_too(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     monkeypatch.setattr(importlib, "import_module", fails)
-    with pytest.raises(kernels.KernelUnavailable, match=r"cannot load MPI library; pip install matmul-ladder\[mpi\]$"):
+    with pytest.raises(kernels.KernelUnavailable, match=r'cannot load MPI library; .* "\.\[mpi\]"$'):
         kernels.get("mpi-summa")
 
 

@@ -18,6 +18,7 @@ from kernels.cuda.compile import CompileError
 from kernels.cuda.compiled import Compiled
 from kernels.cuda.occupancy import occupancy
 from kernels.cuda.programs import PROGRAMS
+from kernels.extras import install
 from kernels.ladder import LADDER
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -264,7 +265,7 @@ def test_a_log_without_figures_is_refused() -> None:
 
 def test_without_a_compiler_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(offline, "_find", lambda tool: None)
-    assert offline.why_no_compiler() == "no CUDA 12 compiler is installed: pip install matmul-ladder[test], on Linux"
+    assert offline.why_no_compiler() == f"no CUDA 12 compiler is installed: {install('test')}, on Linux"
     with pytest.raises(CompileError, match="no CUDA 12 compiler is installed"):
         offline.compile_source(PROGRAMS["cuda-cupy-naive"].source, "sm_80")
 
@@ -295,6 +296,16 @@ def test_plain_command_says_that_the_option_exists_or_what_to_install() -> None:
     assert done.returncode == 0
     words = " ".join(done.stdout.split())
     assert ("python -m kernels --compile" if MISSING is None else str(MISSING)) in words
+
+
+def test_plain_command_names_the_extra_that_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reason = f"the Python package mpi4py is not installed: {install('mpi')}"
+    monkeypatch.setattr("kernels.__main__.available", lambda: {spec.name: reason for spec in LADDER})
+    monkeypatch.setattr(sys, "argv", ["kernels"])
+    main()
+    assert f"not here: {reason}" in " ".join(capsys.readouterr().out.split())
 
 
 def test_command_without_a_compiler_ends_with_3(

@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from kernels.extras import install
+
 __all__ = ["Activity", "CannotRecord", "Record", "recording"]
 
 _BUFFER = 8 * 2**20  # bytes that CUPTI writes into at a time; a record takes some 200
 _NOT_INSTALLED = (
-    "cupti-python is not installed: pip install matmul-ladder[cuda13]; "
+    f"cupti-python is not installed: {install('cuda13')}; "
     "those for CUDA 12 need other cuda-bindings than numba-cuda does"
 )
 _REASONS = {

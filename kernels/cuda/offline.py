@@ -25,6 +25,7 @@ from kernels.cuda.compiled import Compiled
 from kernels.cuda.nvrtc import compile_c
 from kernels.cuda.occupancy import Occupancy, occupancy
 from kernels.cuda.programs import PROGRAMS
+from kernels.extras import install
 from kernels.ladder import LADDER, find
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ _FILES = {
     "ptxas": "cuda_nvcc/bin/ptxas",
     "nvvm": "cuda_nvcc/nvvm/lib64/libnvvm.so",
 }
-_INSTALL = "pip install matmul-ladder[test], on Linux"
+_INSTALL = f"{install('test')}, on Linux"
 
 
 def why_no_compiler() -> str | None:

@@ -6,6 +6,8 @@ import functools
 import importlib.metadata
 from typing import TYPE_CHECKING
 
+from kernels.extras import CUDA
+
 if TYPE_CHECKING:
     from kernels.ladder import KernelSpec
 
@@ -55,7 +57,7 @@ def _why_no_cupy() -> str | None:
 
         cupy.cuda.Device().compute_capability  # noqa: B018 - the first question that reaches the driver
     except ImportError as error:
-        return f"CuPy cannot be imported ({error}): pip install matmul-ladder[cuda12], or cuda13"
+        return f"CuPy cannot be imported ({error}): {CUDA}"
     except RuntimeError as error:
         line = str(error).splitlines()[0]
         if "InsufficientDriver" in line:

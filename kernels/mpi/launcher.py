@@ -12,9 +12,9 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["INSTALL", "Started", "by_open_mpi", "library_name", "mpiexec", "started", "why_no_mpi"]
+from kernels.extras import install
 
-INSTALL = "pip install matmul-ladder[mpi]"
+__all__ = ["Started", "by_open_mpi", "library_name", "mpiexec", "started", "why_no_mpi"]
 
 # processes in all, this one's number, processes on this machine: Hydra (MPICH, Intel MPI), Open MPI, srun
 _NAMES = (
@@ -59,14 +59,14 @@ def mpiexec() -> str | None:
 def why_no_mpi() -> str | None:
     """Why MPI cannot be used here, with what to do about it, or None; starts it."""
     if importlib.util.find_spec("mpi4py") is None:
-        return f"the Python package mpi4py is not installed: {INSTALL}"
+        return f"the Python package mpi4py is not installed: {install('mpi')}"
     try:
         with warnings.catch_warnings():
             # it has its suspicions of another MPI's launcher, which are told below
             warnings.simplefilter("ignore", RuntimeWarning)
             mpi = importlib.import_module("mpi4py.MPI")
     except (ImportError, RuntimeError) as error:  # mpi4py is there, and no MPI library
-        return f"{str(error).splitlines()[0]}; {INSTALL}"
+        return f"{str(error).splitlines()[0]}; {install('mpi')}"
     if mpi.COMM_WORLD.size < started().processes:
         return (
             f"the launcher started {started().processes} processes, but each finds itself alone: mpi4py uses "
