@@ -319,9 +319,11 @@ MUTANTS = [
         ("grid.cuh", "SENSE - (gridDim.x - 1)", "SENSE - gridDim.x"),
         ("lstm_persistent.cu", "(t + 1) % 2 * BUFFER", "0"),
         ("lstm_persistent.cu", "t % 2 * BUFFER", "0"),
-        ("lstm_persistent.cu", "start[2] += 1.0f", "start[2] += 0.0f"),
-        ("lstm_persistent.cu", "dc[r / 4] *= f;", ""),
-        ("products.cuh", "__shfl_xor_sync(~0u, sum[r][g], 2)", "0"),
+        ("lstm_persistent.cu", "start += 1.0f", "start += 0.0f"),
+        ("lstm_persistent.cu", "dc *= f;", ""),
+        ("lstm_persistent.cu", "if (r == lane)", "if (r == 0)"),
+        ("products.cuh", "__shfl_xor_sync(~0u, whole, apart)", "0"),
+        ("products.cuh", "upper ? sum[0] : sum[2]", "sum[2]"),
     )
     for number in range((SOURCE.parent / name).read_text().count(old))
 ]

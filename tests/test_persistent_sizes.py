@@ -22,7 +22,7 @@ needs_compiler = pytest.mark.skipif(
 
 @pytest.mark.parametrize(
     ("card", "rows", "in_registers", "in_shared"),
-    [("GeForce GTX 1070 Ti", 4, 1, 0), ("A100 SXM 80 GB", 2, 2, 4), ("H200 SXM", 1, 4, 6)],
+    [("GeForce GTX 1070 Ti", 4, 2, 0), ("A100 SXM 80 GB", 2, 4, 4), ("H200 SXM", 1, 4, 6)],
 )
 def test_the_published_network(card: str, rows: int, in_registers: int, in_shared: int) -> None:
     sizes = choose(128, 128, *CHIPS[card])

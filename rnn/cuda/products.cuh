@@ -1,8 +1,8 @@
 // The two products of the persistent kernel: a time step's, whose weights stay on the chip, and the weight gradient's.
 #pragma once
 
-// What four neighbouring lanes do for one unit: lane `slice` of them multiplies 4 of each 16 numbers, for all four gates.
-// So 16 weights of a thread go together, a "quad": w[gate][number].
+// Neighbouring lanes share four sums: each multiplies its part of the numbers, four of each 4·LANES, for all four sums.
+// So 16 weights of a thread go together, a "quad": w[sum][number].
 using Quad = float[4][4];
 
 // Four multiply-adds, one after another: in one expression they would be five instructions.
@@ -13,10 +13,10 @@ __device__ __forceinline__ void add_four(float& sum, const float (&w)[4], const 
     sum += w[3] * v.w;
 }
 
-// The weights that a thread multiplies in the forward pass: of [x, h] onto the gates of `unit`.
+// The weights that a thread multiplies in the forward pass: of [x, h] onto the four gates of a unit.
 // first: of four neighbouring numbers; x is padded to X numbers, h to UNITS.
 struct Forward {
-    static constexpr int DEPTH = X + UNITS, OPERAND = DEPTH;
+    static constexpr int DEPTH = X + UNITS, LANES = 4;
     static __device__ __forceinline__ void fetch(Quad& w, const float* weight, int unit, int first) {
 #pragma unroll
         for (int e = 0; e < 4; ++e) {
@@ -26,36 +26,19 @@ struct Forward {
             for (int g = 0; g < 4; ++g) w[g][e] = inside ? weight[row * 4 * HIDDEN + g * HIDDEN + unit] : 0.0f;
         }
     }
-    static __device__ __forceinline__ void add(float (&sum)[4], const Quad& w, const float* operand) {
-        const float4 v = *reinterpret_cast<const float4*>(operand);
-#pragma unroll
-        for (int g = 0; g < 4; ++g) add_four(sum[g], w[g], v);
-    }
 };
 
-// The same for the backward pass: of all gates' dz onto dh of `unit`, the recurrent weights by their rows.
+// The same for the backward pass: of the dz of a unit's four gates, which are neighbours, onto dh of four units.
 struct Backward {
-    static constexpr int DEPTH = UNITS, OPERAND = 4 * UNITS;
-    static __device__ __forceinline__ void fetch(Quad& w, const float* weight, int unit, int first) {
-        const float* row = weight + (INPUTS + unit) * 4 * HIDDEN + first;
+    static constexpr int DEPTH = 4 * UNITS, LANES = 16;
+    static __device__ __forceinline__ void fetch(Quad& w, const float* weight, int four, int first) {
+        const int unit = first / 4;
 #pragma unroll
-        for (int g = 0; g < 4; ++g) {
-            if (HIDDEN % 4 == 0) {  // 16 bytes at once
-                float4 v = make_float4(0, 0, 0, 0);
-                if (unit < HIDDEN && first < HIDDEN) v = *reinterpret_cast<const float4*>(row + g * HIDDEN);
-                w[g][0] = v.x, w[g][1] = v.y, w[g][2] = v.z, w[g][3] = v.w;
-            } else {
+        for (int u = 0; u < 4; ++u) {
+            const bool inside = 4 * four + u < HIDDEN && unit < HIDDEN;
+            const float* row = weight + (INPUTS + 4 * four + u) * 4 * HIDDEN + unit;
 #pragma unroll
-                for (int e = 0; e < 4; ++e)
-                    w[g][e] = unit < HIDDEN && first + e < HIDDEN ? row[g * HIDDEN + e] : 0.0f;
-            }
-        }
-    }
-    static __device__ __forceinline__ void add(float (&sum)[4], const Quad& w, const float* operand) {
-#pragma unroll
-        for (int g = 0; g < 4; ++g) {
-            const float4 v = *reinterpret_cast<const float4*>(operand + g * UNITS);
-            add_four(sum[g], w[g], v);
+            for (int g = 0; g < 4; ++g) w[u][g] = inside ? row[g * HIDDEN] : 0.0f;
         }
     }
 };
@@ -64,34 +47,39 @@ struct Backward {
 // the chip comes from L2 every time.
 template <class Pass>
 struct Resident {
-    static constexpr int QUADS = Pass::DEPTH / 16;
+    static constexpr int LANES = Pass::LANES, QUADS = Pass::DEPTH / (4 * LANES);
     static constexpr int HELD = QUADS_IN_REGISTERS < QUADS ? QUADS_IN_REGISTERS : QUADS;
     static constexpr int KEPT = QUADS_IN_SHARED < QUADS - HELD ? QUADS_IN_SHARED : QUADS - HELD;
     Quad held[HELD > 0 ? HELD : 1];
     const float* weight;
     float4* kept;  // of this thread: THREADS apart
-    int unit, slice;
+    int group, lane;
 
     __device__ __forceinline__ void load(const float* from, float4* shared) {
-        unit = threadIdx.x / 4, slice = threadIdx.x % 4;
+        group = threadIdx.x / LANES, lane = threadIdx.x % LANES;
         weight = from, kept = shared + threadIdx.x;
 #pragma unroll
-        for (int q = 0; q < HELD; ++q) Pass::fetch(held[q], weight, unit, 16 * q + 4 * slice);
+        for (int q = 0; q < HELD; ++q) fetch(held[q], q);
 #pragma unroll 1
         for (int q = 0; q < KEPT; ++q) {
             Quad w;
-            Pass::fetch(w, weight, unit, 16 * (HELD + q) + 4 * slice);
+            fetch(w, HELD + q);
 #pragma unroll
             for (int g = 0; g < 4; ++g) kept[(4 * q + g) * THREADS] = make_float4(w[g][0], w[g][1], w[g][2], w[g][3]);
         }
     }
 
-    // sum[row][gate] += the operand of each row times the weights; operand: shared memory, row after row.
-    // Afterwards all four lanes of a unit hold the whole sums.
-    __device__ __forceinline__ void multiply(float (&sum)[ROWS][4], const float* operand) const {
-        const float* mine = operand + 4 * slice;
+    __device__ __forceinline__ void fetch(Quad& w, int q) const {
+        Pass::fetch(w, weight, group, 4 * (LANES * q + lane));
+    }
+
+    // The operand of each row times the weights; operand: shared memory, row after row.
+    // whole[row]: of the LANES lanes' four sums, the first quarter of the lanes gets the first, and so on.
+    __device__ __forceinline__ void multiply(float (&whole)[ROWS], const float* operand) const {
+        const float* mine = operand + 4 * lane;
+        float sum[ROWS][4] = {};
 #pragma unroll
-        for (int q = 0; q < HELD; ++q) add(sum, held[q], mine + 16 * q);
+        for (int q = 0; q < HELD; ++q) add(sum, held[q], mine + 4 * LANES * q);
 #pragma unroll 1
         for (int q = HELD; q < HELD + KEPT; ++q) {
             Quad w;
@@ -100,25 +88,34 @@ struct Resident {
                 const float4 v = kept[(4 * (q - HELD) + g) * THREADS];
                 w[g][0] = v.x, w[g][1] = v.y, w[g][2] = v.z, w[g][3] = v.w;
             }
-            add(sum, w, mine + 16 * q);
+            add(sum, w, mine + 4 * LANES * q);
         }
 #pragma unroll 1
         for (int q = HELD + KEPT; q < QUADS; ++q) {
             Quad w;
-            Pass::fetch(w, weight, unit, 16 * q + 4 * slice);
-            add(sum, w, mine + 16 * q);
+            fetch(w, q);
+            add(sum, w, mine + 4 * LANES * q);
         }
 #pragma unroll
-        for (int r = 0; r < ROWS; ++r)
-#pragma unroll
-            for (int g = 0; g < 4; ++g) {
-                sum[r][g] += __shfl_xor_sync(~0u, sum[r][g], 1);
-                sum[r][g] += __shfl_xor_sync(~0u, sum[r][g], 2);
-            }
+        for (int r = 0; r < ROWS; ++r) whole[r] = over_lanes(sum[r]);
     }
     static __device__ __forceinline__ void add(float (&sum)[ROWS][4], const Quad& w, const float* operand) {
 #pragma unroll
-        for (int r = 0; r < ROWS; ++r) Pass::add(sum[r], w, operand + r * Pass::OPERAND);
+        for (int r = 0; r < ROWS; ++r) {
+            const float4 v = *reinterpret_cast<const float4*>(operand + r * Pass::DEPTH);
+#pragma unroll
+            for (int g = 0; g < 4; ++g) add_four(sum[r][g], w[g], v);
+        }
+    }
+    // Each half of the lanes gives away the two sums that the other half goes on with, then each quarter one.
+    __device__ __forceinline__ float over_lanes(const float (&sum)[4]) const {
+        const bool upper = lane & LANES / 2, odd = lane & LANES / 4;
+        const float a = (upper ? sum[2] : sum[0]) + __shfl_xor_sync(~0u, upper ? sum[0] : sum[2], LANES / 2);
+        const float b = (upper ? sum[3] : sum[1]) + __shfl_xor_sync(~0u, upper ? sum[1] : sum[3], LANES / 2);
+        float whole = (odd ? b : a) + __shfl_xor_sync(~0u, odd ? a : b, LANES / 4);
+#pragma unroll
+        for (int apart = LANES / 8; apart; apart /= 2) whole += __shfl_xor_sync(~0u, whole, apart);
+        return whole;
     }
 };
 
