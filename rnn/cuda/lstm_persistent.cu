@@ -226,7 +226,7 @@ __device__ __forceinline__ void partial_gradients(const State& state, float* par
 
 __device__ __forceinline__ float total(const float* partials, int tiles, int slices) {
     float sum = 0;
-#pragma unroll 4
+#pragma unroll 8
     for (int slice = 0; slice < slices; ++slice) sum += partials[static_cast<long long>(slice) * tiles * TILE];
     return sum;
 }

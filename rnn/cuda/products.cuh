@@ -124,7 +124,7 @@ struct Resident {
 __device__ __forceinline__ void add_rows(const float* a, long long a_pitch, const float* b, long long b_pitch, int first,
                                          int last, float* out, int lane) {
     const int top = lane / 4 * 4, left = lane % 4 * 4;  // columns: four from left on, and four from left + 16 on
-    constexpr int TOGETHER = THREADS > 512 ? 1 : 2;  // rows on their way at the same time: of registers there are 64 or 128
+    constexpr int TOGETHER = 6;  // rows on their way from L2 at the same time: 72 registers besides the 32 of the sums
     float total[4][8] = {};
     a += first * a_pitch + top, b += first * b_pitch + left;
 #pragma unroll TOGETHER
