@@ -134,10 +134,10 @@ def _units(hidden: int) -> int:
 
 
 def _registers_for_weights(threads: int, rows: int) -> int:
-    """What a thread's registers leave for weights: the rest, as compiled for sm_61 to sm_90, is below these figures."""
+    """What a thread's registers leave for weights: the rest, as compiled for sm_61 to sm_90, is about these figures."""
     # a warp lives in one of the SM's four partitions, and registers are handed out in eights to each of its threads
     each = min(255, REGISTERS // 4 // 32 // -(-threads // 128) // 8 * 8)
-    return max(0, each - {1: 64, 2: 64, 4: 96}[rows])
+    return max(0, each - {1: 48, 2: 64, 4: 96}[rows])
 
 
 def _operand_bytes(units: int, rows: int) -> int:

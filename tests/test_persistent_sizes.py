@@ -22,7 +22,7 @@ needs_compiler = pytest.mark.skipif(
 
 @pytest.mark.parametrize(
     ("card", "rows", "in_registers", "in_shared"),
-    [("GeForce GTX 1070 Ti", 4, 2, 0), ("A100 SXM 80 GB", 2, 4, 4), ("H200 SXM", 1, 4, 6)],
+    [("GeForce GTX 1070 Ti", 4, 2, 0), ("A100 SXM 80 GB", 2, 4, 4), ("H200 SXM", 1, 5, 5)],
 )
 def test_the_published_network(card: str, rows: int, in_registers: int, in_shared: int) -> None:
     sizes = choose(128, 128, *CHIPS[card])
@@ -67,12 +67,12 @@ def test_why_not() -> None:
 
 @needs_compiler
 @pytest.mark.parametrize("rows", [1, 2, 4])
-@pytest.mark.parametrize(("hidden", "most_spilled"), [(128, 0), (64, 0), (32, 0), (16, 0), (100, 32)])
+@pytest.mark.parametrize(("hidden", "most_spilled"), [(128, 40), (64, 0), (32, 0), (16, 0), (100, 48)])
 @pytest.mark.parametrize("architecture", COMPILED)
 def test_machine_code_keeps_its_numbers_in_registers_and_its_blocks_resident(
     architecture: int, hidden: int, most_spilled: int, rows: int
 ) -> None:
-    """Of hidden sizes that need padding, up to eight of a thread's numbers may be set aside once a time step."""
+    """Up to six of the numbers of a thread that all registers serve may be set aside once, in bytes there and back."""
     multiprocessors, shared = COMPILED[architecture]
     sizes = choose(hidden, rows * multiprocessors, multiprocessors, shared)
     assert sizes.rows == rows
