@@ -58,15 +58,16 @@ struct Resident {
     __device__ __forceinline__ void load(const float* from, float4* shared) {
         group = threadIdx.x / LANES, lane = threadIdx.x % LANES;
         weight = from, kept = shared + threadIdx.x;
+        // those first, while no registers are taken: so many can be on their way from L2
 #pragma unroll
-        for (int q = 0; q < HELD; ++q) fetch(held[q], q);
-#pragma unroll 1
         for (int q = 0; q < KEPT; ++q) {
             Quad w;
             fetch(w, HELD + q);
 #pragma unroll
             for (int g = 0; g < 4; ++g) kept[(4 * q + g) * THREADS] = make_float4(w[g][0], w[g][1], w[g][2], w[g][3]);
         }
+#pragma unroll
+        for (int q = 0; q < HELD; ++q) fetch(held[q], q);
     }
 
     __device__ __forceinline__ void fetch(Quad& w, int q) const {
