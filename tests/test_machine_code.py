@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.skipif(
     offline.why_no_compiler() is not None, reason=str(offline.why_no_compiler() or "there is one")
 )
 
-FFMA, LDG, LDS, MEMBAR, HGMMA = 0x023, 0x181, 0x184, 0x192, 0x1F0
+BAR, FFMA, LDG, LDS, STG, SHFL, MEMBAR, HGMMA = 0x11D, 0x023, 0x181, 0x184, 0x186, 0x189, 0x192, 0x1F0
 
 
 def instructions(cubin: bytes) -> Iterator[tuple[int, int]]:
@@ -52,6 +53,24 @@ def test_the_persistent_kernel_reads_nothing_through_the_cache_that_knows_no_bar
     assert True not in _read_only(code)
     # and such a load would be seen
     assert True in _read_only(offline.compile_kernel("cuda-cupy-naive", architecture).cubin)
+
+
+@pytest.mark.parametrize("architecture", [80, 90])
+def test_no_time_step_of_the_persistent_kernel_waits_for_the_next_x(architecture: int) -> None:
+    """A thread that stores what it has just asked for waits until it is there, and all others wait at the barrier."""
+    sizes = persistent_sizes.choose(128, 128, 132, 232_448)
+    source = persistent_cuda.SOURCE
+    code = offline.compile_source(source, f"sm_{architecture}", sizes.options(str(source.parent))).cubin
+    opcodes = [low & 0x1FF for low, _ in instructions(code)]
+    barriers = [i for i, opcode in enumerate(opcodes) if opcode == BAR]
+    products = [
+        between[: between.index(SHFL)]
+        for between in (opcodes[begin:end] for begin, end in pairwise(barriers))
+        if SHFL in between and between.count(FFMA) > 64
+    ]
+    assert len(products) >= 2  # there and back
+    assert LDG in products[0]
+    assert STG not in products[0]
 
 
 def _read_only(cubin: bytes) -> list[bool]:
