@@ -42,7 +42,8 @@ def _compile(text: str, name: str, options: tuple[str, ...]) -> bytes:
     program = nvrtc.createProgram(text, name, [], [])
     try:
         nvrtc.compileProgram(program, options)
-        code: bytes = nvrtc.getCUBIN(program)
+        # CuPy takes the last byte for a string's closing zero. It is one: of a number that the file ends with
+        code: bytes = nvrtc.getCUBIN(program) + b"\0"
     except nvrtc.NVRTCError as error:
         raise CompileError(f"{name} does not compile ({error}):\n{nvrtc.getProgramLog(program)}") from error
     finally:
