@@ -34,7 +34,11 @@ LARGE = [
 ORDERS = ["nn", "nt", "tn", "tt"]
 
 
-@pytest.fixture(params=kernels.names())
+# those of a GPU are marked, so that -m gpu proves them too
+NAMES = [pytest.param(spec.name, marks=pytest.mark.gpu if spec.family == "cuda" else ()) for spec in kernels.LADDER]
+
+
+@pytest.fixture(params=NAMES)
 def kernel(request: pytest.FixtureRequest) -> kernels.Kernel:
     if reason := kernels.unavailable(request.param):
         pytest.skip(f"{request.param}: {reason}")
