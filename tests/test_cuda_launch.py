@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import configparser
 import importlib.metadata
+import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -292,6 +293,16 @@ def test_hopper_only(gpu: Any) -> None:
         match=r"needs compute capability 9.0 exactly, B200 has 10.0; use --kernel cuda-cupy-tensor",
     ):
         kernels.resolve("cuda-cupy-hopper")
+
+
+def test_a_numba_cuda_that_is_not_in_effect(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "_numba_cuda_redirector", ModuleType("_numba_cuda_redirector"))
+    assert requirements.why_not(find("cuda-numba-naive")) is None
+    monkeypatch.delitem(sys.modules, "_numba_cuda_redirector")
+    assert "Python reads no .pth file" in str(requirements.why_not(find("cuda-numba-naive")))
+    assert requirements.why_not(find("cuda-cupy-naive")) is None
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert requirements.why_not(find("cuda-numba-naive")) is None
 
 
 def test_both_extras_installed(gpu: Any) -> None:

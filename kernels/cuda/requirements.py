@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import importlib.util
+import sys
 from typing import TYPE_CHECKING
 
 from kernels.extras import CUDA
@@ -21,6 +23,8 @@ def why_not(spec: KernelSpec) -> str | None:
     from kernels.measure.machine import why_no_gpu
 
     if reason := why_no_gpu() or _why_no_cupy():
+        return reason
+    if "numba_cuda" in spec.requires and (reason := _why_another_numba_cuda()):
         return reason
     name, architecture = capability()
     if spec.only_architecture and architecture != spec.architecture:
@@ -64,6 +68,17 @@ def _why_no_cupy() -> str | None:
             return f"the NVIDIA driver is older than the installed CUDA ({line}): update it, or use the extra cuda12"
         return f"CUDA does not start ({line})"
     return None
+
+
+def _why_another_numba_cuda() -> str | None:
+    # what numba-cuda's .pth file runs at Python's start, so that `numba.cuda` is numba-cuda and not Numba's own
+    redirector = "_numba_cuda_redirector"
+    if redirector in sys.modules or importlib.util.find_spec(redirector) is None:
+        return None
+    return (
+        "numba-cuda lies where Python reads no .pth file, as in a folder of PYTHONPATH, and so Numba's own, older "
+        "numba.cuda would run: install it with pip, or add the folder with site.addsitedir"
+    )
 
 
 def _is_installed(package: str) -> bool:
