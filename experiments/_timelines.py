@@ -53,12 +53,13 @@ _MARKED: dict[str, Phase] = {  # of rnn/fused_cpu.py
 
 
 class Recorded(NamedTuple):
-    """spans, samples, clock: as TimelinePoint has them. reason: why there are none."""
+    """spans, samples, clock, sm_clock: as TimelinePoint has them. reason: why there are none."""
 
     spans: list[Span]
     samples: list[float]
     clock: str
     reason: str | None = None
+    sm_clock: int | None = None
 
 
 class Watched:
@@ -83,7 +84,7 @@ class Watched:
 
     def record(self) -> Recorded:
         """A step, or why it cannot be told what it is at."""
-        from kernels.measure import timing
+        from kernels.measure import machine, timing
 
         calls = CALLS if self._on_gpu else 1
 
@@ -92,10 +93,11 @@ class Watched:
             float(loss)  # to read it is to wait for the GPU
 
         samples = [seconds / calls for seconds in timing.repeat(steps, min_time=0.5)]
+        sm_clock = machine.sm_clock() if self._on_gpu else None
         ways = {"fused": self._marked, "persistent": self._stamped}
         way = ways.get(self._name, self._launched if self._on_gpu else self._products)
         try:
-            return way(samples)
+            return way(samples)._replace(sm_clock=sm_clock)
         except CannotRecord as error:
             return Recorded([], [], "", str(error))
 

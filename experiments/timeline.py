@@ -125,7 +125,7 @@ def _point(engine: str, kernel: Kernel, settings: Settings, threads: int, expect
         found: Recorded = watched.call("record")
     if found.reason:
         return point("skipped", found.reason)
-    return point("ok", None, found.clock, found.spans, found.samples)
+    return point("ok", None, found.clock, found.spans, found.samples, found.sm_clock)
 
 
 def _show(points: list[TimelinePoint]) -> None:

@@ -79,6 +79,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch, cupti: Cupti) -> Cupti:
     monkeypatch.setattr(_timelines, "CALLS", 2)
     monkeypatch.setattr(_timelines, "RECORDED", 3)
     monkeypatch.setattr(PersistentCUDA, "why_not", staticmethod(lambda settings: "the chip is a stand-in"))
+    monkeypatch.setattr(machine_module, "sm_clock", lambda: 1980)
     return cupti
 
 
@@ -96,7 +97,7 @@ def test_a_gpus_step_is_shown_launch_by_launch(gpu: Cupti, tmp_path: Path, capsy
     count = products + gates + others
     for point in (stepwise, graph):
         assert point.status == "ok"
-        assert point.clock == "CUPTI"
+        assert (point.clock, point.sm_clock) == ("CUPTI", 1980)
         assert point.seconds == pytest.approx((products * MATMUL + gates * GATES + others * OTHERS + count * GAP) / 1e9)
         assert point.phases == pytest.approx(
             {
@@ -271,6 +272,7 @@ def test_the_engines_of_a_cpu_from_the_command_to_the_picture(
     stepwise, fused = timeline.timelines(found)
     assert [*stepwise.phases] == ["matmul", "gates", "loss, sums, update"]
     assert stepwise.count("matmul") == 59
+    assert stepwise.sm_clock is None
     assert [phase for phase, _ in fused.spans] == ["weights", "matmul and gates", *["loss, sums, update"] * 2]
     for point in (stepwise, fused):
         assert len(point.samples) >= 7

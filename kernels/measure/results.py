@@ -21,7 +21,7 @@ from kernels.measure.bandwidth import Level
 from kernels.measure.ceilings import Ceilings
 from kernels.measure.cluster import CostPoint, SharedPoint
 from kernels.measure.files import write_atomically
-from kernels.measure.timeline import TimelinePoint
+from kernels.measure.timeline import IMAGES, TimelinePoint
 from kernels.measure.timing import Spread, spread
 
 __all__ = [
@@ -45,7 +45,6 @@ __all__ = [
 
 SCHEMA = 1
 _INTERVAL = tuple[float, float]
-_IMAGES = "images, pixels / 255"
 
 
 class ResultsError(ValueError):
@@ -158,7 +157,7 @@ class TrainingPoint(msgspec.Struct, frozen=True, tag="training"):
     sys: float
     energy: dict[str, float] = {}
     processes: int = 1
-    inputs: str = _IMAGES
+    inputs: str = IMAGES
     sm_clock: int | None = None
 
     @property
@@ -192,7 +191,7 @@ class StepPoint(msgspec.Struct, frozen=True, tag="step"):
     samples: list[float] = []
     cell: str = "lstm"
     optimizer: str = "sgd"
-    inputs: str = _IMAGES
+    inputs: str = IMAGES
     sm_clock: int | None = None
 
 

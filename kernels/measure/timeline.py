@@ -6,7 +6,9 @@ from typing import Literal, get_args
 
 import msgspec
 
-__all__ = ["PHASES", "Phase", "TimelinePoint"]
+__all__ = ["IMAGES", "PHASES", "Phase", "TimelinePoint"]
+
+IMAGES = "images, pixels / 255"  # what a network is trained on, as result files name it
 
 Phase = Literal[
     "matmul",
@@ -26,6 +28,7 @@ class TimelinePoint(msgspec.Struct, frozen=True, tag="timeline"):
 
     spans: phases and how long each took. They follow one another from the step's begin to its end, so that no moment is
     missing and none is counted twice. clock: what told the time. samples: of whole steps, with nothing recorded.
+    sm_clock: of the GPU's multiprocessors in MHz, when the samples had been taken. inputs: what the step is trained on.
     """
 
     engine: str
@@ -38,6 +41,8 @@ class TimelinePoint(msgspec.Struct, frozen=True, tag="timeline"):
     clock: str | None = None
     spans: list[tuple[Phase, float]] = []
     samples: list[float] = []
+    sm_clock: int | None = None
+    inputs: str = IMAGES
 
     @property
     def name(self) -> str:
