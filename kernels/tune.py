@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import functools
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import kernels
 from kernels import cli, progress
 from kernels.ladder import find
 
 if TYPE_CHECKING:
+    from kernels.contract import Reference
     from kernels.cuda.programs import Program
     from kernels.cuda.sizes import Tuned
     from kernels.cuda.tiles import Tile
@@ -84,6 +85,7 @@ def _fastest(program: Program, tiles: list[Tile], m: int, k: int, n: int) -> tup
     """The tile with the highest rate at (m,k)·(k,n), and that rate in FLOP/s."""
     import numpy as np
 
+    from kernels.contract import Reference
     from kernels.cuda import timing
     from kernels.cuda.arrays import to_device
     from kernels.cuda.launch import for_program
@@ -91,29 +93,38 @@ def _fastest(program: Program, tiles: list[Tile], m: int, k: int, n: int) -> tup
     random = np.random.default_rng(m * k * n)
     a, b = (to_device(random.standard_normal(shape, np.float32)) for shape in ((m, k), (k, n)))
     out = to_device(np.full((m, n), np.nan, np.float32))
+    reference = Reference.of(a, b)  # on the GPU
     rates = {}
     for tile in tiles:
         product = for_program(program, tile)
-        _verify(program, product)
+        _verify_ragged(program, product)
+        out[...] = np.nan
+        product(a, b, out)
+        _check(program, reference, out)
         samples = timing.repeat(functools.partial(product, a, b, out), 0.1)
         rates[tile] = 2 * m * n * k / float(np.median(samples))
     best = max(rates, key=lambda tile: rates[tile])
     return best, rates[best]
 
 
-def _verify(program: Program, product: object) -> None:
+def _verify_ragged(program: Program, product: object) -> None:
     import numpy as np
 
-    from kernels.contract import Reference, VerificationError
+    from kernels.contract import Reference
 
     m, k, n = _RAGGED
     random = np.random.default_rng(0)
     a, b = random.standard_normal((m, k), np.float32), random.standard_normal((k, n), np.float32)
-    spec = find(program.name)
-    kernel = kernels.Kernel(spec, product)  # type: ignore[arg-type]
+    kernel = kernels.Kernel(find(program.name), product)  # type: ignore[arg-type]
     out = np.full((m, n), np.nan, np.float32)
+    _check(program, Reference.of(a, b), kernel.matmul(a, b, out))
+
+
+def _check(program: Program, reference: Reference, out: Any) -> None:
+    from kernels.contract import VerificationError
+
     try:
-        Reference.of(a, b).check(kernel.matmul(a, b, out), program.name, spec.rounds_to)
+        reference.check(out, program.name, find(program.name).rounds_to)
     except VerificationError as error:
         raise cli.CommandError(str(error), cli.CHECK_FAILED) from error
 

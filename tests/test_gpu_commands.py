@@ -174,6 +174,22 @@ def test_tune_refuses_a_candidate_that_is_wrong(
     assert not sizes.read_tuned()
 
 
+def test_tune_refuses_a_candidate_that_is_wrong_at_the_shape_alone(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def product(a: Any, b: Any, c: Any) -> None:
+        _multiply(a, b, c)
+        if c.shape == (8, 16):
+            c[7, 15] += 1
+
+    monkeypatch.setattr(tune, "SHAPES", ((8, 8, 16),))
+    monkeypatch.setattr(launch, "for_program", lambda program, tile: product)
+    with pytest.raises(SystemExit) as ended:
+        tune.main(["--kernel", "cuda-cupy-tensor"])
+    assert ended.value.code == cli.CHECK_FAILED
+    assert "c(7,15)" in capsys.readouterr().err
+
+
 def test_tune_names_what_can_be_tuned(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         tune.main(["--kernel", "cuda-cupy-naive"])
