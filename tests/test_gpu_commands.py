@@ -374,6 +374,18 @@ def test_no_roof_of_float32_is_over_tensor_cores(clock: Clock, tmp_path: Path) -
     assert roofline._roof(found, point)[0] == "memory"
 
 
+@pytest.mark.parametrize("tool", ["memcheck", "racecheck", "synccheck"])
+def test_the_sanitizer_tells_of_kernels_not_of_what_a_library_asks_the_driver(
+    tool: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _with_gpu(monkeypatch)
+    commands = [command for command in gpu._commands(["cuda-cublas"])["sanitizer"] if tool in command]
+    assert len(commands) == 3
+    for command in commands:
+        own = command[: command.index(sys.executable)]
+        assert own == ["compute-sanitizer", "--tool", tool, "--report-api-errors", "no", "--error-exitcode", "1"]
+
+
 def test_gpu_says_so_where_there_is_none(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(kernels, "unavailable", lambda name: "no NVIDIA driver is installed")
     with pytest.raises(SystemExit) as ended:
