@@ -45,8 +45,8 @@ def main(arguments: list[str] | None = None) -> None:
         for step in STEPS:
             if step in options.skip:
                 print(f"{step}: skipped")
-            elif (reason := _run(step, commands[step], options.limit)) is not None:
-                failed.append(f"{step}: {reason}")
+            else:
+                failed += [f"{step}: {reason}" for reason in _run(step, commands[step], options.limit)]
         if failed:
             raise cli.CommandError("; ".join(failed), cli.CHECK_FAILED)
 
@@ -105,12 +105,13 @@ def _commands(able: list[str]) -> dict[str, list[list[str]]]:
     }
 
 
-def _run(step: str, commands: list[list[str]], minutes: float) -> str | None:
-    """Run a step's commands, each for so many minutes at most; what went wrong, or None."""
+def _run(step: str, commands: list[list[str]], minutes: float) -> list[str]:
+    """Run a step's commands, all of them, each for so many minutes at most; what went wrong with each that failed."""
+    failed = []
     for command in commands:
         if shutil.which(command[0]) is None:
             print(f"{step}: {command[0]} is not installed, left out")
-            return None
+            break
         words = " ".join(command)
         print(f"{step}: {words}", flush=True)
         begin = time.perf_counter()
@@ -120,11 +121,13 @@ def _run(step: str, commands: list[list[str]], minutes: float) -> str | None:
             except psutil.TimeoutExpired:
                 for one in [*process.children(recursive=True), process]:
                     one.kill()
-                return f"ended after {minutes:g} minutes: {words}"
+                failed.append(f"ended after {minutes:g} minutes: {words}")
+                continue
         if code:
-            return f"exit code {code} from {words}"
-        print(f"{step}: done in {time.perf_counter() - begin:.0f} s", flush=True)
-    return None
+            failed.append(f"exit code {code} from {words}")
+        else:
+            print(f"{step}: done in {time.perf_counter() - begin:.0f} s", flush=True)
+    return failed
 
 
 if __name__ == "__main__":

@@ -424,7 +424,7 @@ def test_gpu_runs_every_step_and_names_the_one_that_failed(
     assert "training: skipped" in said.out
 
 
-def test_gpu_ends_a_command_that_hangs_with_all_its_processes(tmp_path: Path) -> None:
+def test_gpu_ends_a_command_that_hangs_with_all_its_processes_and_runs_the_next(tmp_path: Path) -> None:
     file = tmp_path / "child"
     child = [sys.executable, "-c", "import time; time.sleep(600)"]
     parent = f"""
@@ -432,11 +432,11 @@ import pathlib, subprocess, time
 child = subprocess.Popen({child}, start_new_session=True)
 pathlib.Path({str(file)!r}).write_text(str(child.pid))
 time.sleep(600)"""
-    said = gpu._run("tests", [[sys.executable, "-c", parent]], 5 / 60)
-    assert said is not None
-    assert said.startswith(f"ended after {5 / 60:g} minutes: ")
+    said = gpu._run("tests", [[sys.executable, "-c", text] for text in (parent, "exit(3)", "")], 5 / 60)
+    assert [line.partition(sys.executable)[0] for line in said] == [
+        f"ended after {5 / 60:g} minutes: ", "exit code 3 from ",
+    ]  # fmt: skip
     assert _ended(int(file.read_text()))
-    assert gpu._run("tests", [[sys.executable, "-c", ""]], 1) is None
 
 
 def _ended(process: int) -> bool:
