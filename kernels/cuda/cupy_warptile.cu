@@ -4,6 +4,9 @@
 // column of A and row of B from shared memory while it multiplies the last.
 // A warp of two long rows, 2 x 16 threads of 8 x 8 numbers, reads 16 + 128 numbers per step of k. A warp of 4 x 8 threads
 // computes as many c(i,j) and reads 32 + 64: the more square, the less to read for the same arithmetic.
+// Shared memory delivers 128 bytes a cycle, repeated numbers included, and so 4 cycles for 16 bytes to each of 32 threads;
+// it takes 2 where all neighbours, or all next but one, read the same. Hence a thread and the next stand one below the
+// other and share a row of B, and a thread and the next but one stand beside each other and share a column of A.
 // Blocks are numbered so that those that run together stand in a square of C, too, and share what they fetch in L2.
 // The sizes are arguments that `python -m kernels.tune` chooses for each GPU.
 // Limit: the multiprocessor's ordinary arithmetic, 128 multiply-adds a cycle. cupy_tensor.cu uses the other units.
@@ -18,7 +21,7 @@ constexpr int WARPS_ACROSS = BLOCK_N / WARP_N;
 constexpr int THREADS = 32 * (BLOCK_M / WARP_M) * WARPS_ACROSS;
 constexpr int A_STRIDE = BLOCK_M + 4, B_STRIDE = BLOCK_N + 4;
 constexpr int STAGE = BLOCK_K * (A_STRIDE + B_STRIDE);
-static_assert(LANES_DOWN * LANES_ACROSS == 32, "a warp has 32 threads");
+static_assert(LANES_DOWN * LANES_ACROSS == 32 && LANES_DOWN % 2 == 0, "a warp has 32 threads, in pairs");
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 matmul(const float* __restrict__ a, const float* __restrict__ b, float* __restrict__ c, int m, int n, int k,
@@ -30,8 +33,8 @@ matmul(const float* __restrict__ a, const float* __restrict__ b, float* __restri
     const int thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
     const int2 block = tile_of_block<GROUP>(blockIdx.x, (n + BLOCK_N - 1) / BLOCK_N, (m + BLOCK_M - 1) / BLOCK_M);
     const int top = block.y * BLOCK_M, left = block.x * BLOCK_N;
-    const int row = warp / WARPS_ACROSS * WARP_M + lane / LANES_ACROSS * 4;
-    const int column = warp % WARPS_ACROSS * WARP_N + lane % LANES_ACROSS * 4;
+    const int row = warp / WARPS_ACROSS * WARP_M + (lane / (2 * LANES_ACROSS) * 2 + lane % 2) * 4;
+    const int column = warp % WARPS_ACROSS * WARP_N + lane / 2 % LANES_ACROSS * 4;
     const int tiles = (k + BLOCK_K - 1) / BLOCK_K;
 
     const auto fetch = [&](int tile) {
