@@ -2,7 +2,7 @@
 #pragma once
 
 // Copies that run beside the arithmetic (cp.async, sm_80 and newer): they are issued, gathered into a group, and waited for.
-// Where `inside` is false nothing is read, and zeros arrive.
+// Where `inside` is false nothing is read, whatever the source, and zeros arrive.
 #ifndef CPU_EMULATION
 __device__ __forceinline__ unsigned shared_address(const void* x) {
     return static_cast<unsigned>(__cvta_generic_to_shared(x));
@@ -104,11 +104,10 @@ __device__ __forceinline__ void fill_async(float* tile, const Operand& from, int
     Pieces share(from, first, start, thread);
 #pragma unroll
     for (int f = 0; f < Pieces::COUNT && share.mine(); ++f, share.next()) {
-        const float* source = share.inside() ? share.source : from.x;  // any address that may be read
         if (COPIED == 4)
-            copy16_async(share.in(tile), source, share.inside());
+            copy16_async(share.in(tile), share.source, share.inside());
         else
-            copy4_async(share.in(tile), source, share.inside());
+            copy4_async(share.in(tile), share.source, share.inside());
     }
 }
 
