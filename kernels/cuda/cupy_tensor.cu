@@ -27,11 +27,14 @@ struct Operands {
         return K_CONTIGUOUS ? line * STRIDE + p : p * STRIDE + line;
     }
     static __device__ __forceinline__ void fetch(float* tile, const Operand& from, int first, int start, int thread) {
-        if (K_CONTIGUOUS)  // the same with lines and steps of k exchanged
-            fill_async<BLOCK_K, LINES, STRIDE, THREADS, false, VECTOR>(tile, {from.x, from.depth, from.lines, from.pitch},
-                                                                       start, first, thread);
-        else
-            fill_async<LINES, BLOCK_K, STRIDE, THREADS, false, VECTOR>(tile, from, first, start, thread);
+        if (K_CONTIGUOUS) {  // the same with lines and steps of k exchanged
+            AsyncShare<BLOCK_K, LINES, STRIDE, THREADS, false, VECTOR> share({from.x, from.depth, from.lines, from.pitch},
+                                                                             start, first, thread);
+            fill_async(tile, share);
+        } else {
+            AsyncShare<LINES, BLOCK_K, STRIDE, THREADS, false, VECTOR> share(from, first, start, thread);
+            fill_async(tile, share);
+        }
     }
 };
 

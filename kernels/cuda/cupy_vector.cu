@@ -18,14 +18,16 @@ matmul(const float* __restrict__ a, const float* __restrict__ b, float* __restri
        long long a_down, long long a_along, long long b_down, long long b_along) {
     __shared__ __align__(16) float a_tile[BLOCK_K * A_STRIDE];
     __shared__ __align__(16) float b_tile[BLOCK_K * B_STRIDE];
-    const Operand from_a = {a, m, k, A_K_CONTIGUOUS ? a_down : a_along};
-    const Operand from_b = {b, n, k, B_K_CONTIGUOUS ? b_along : b_down};
     const int thread = threadIdx.x, x = thread % COLUMNS, y = thread / COLUMNS;
     const int top = blockIdx.y * BLOCK_M, left = blockIdx.x * BLOCK_N;
+    Share<BLOCK_M, BLOCK_K, A_STRIDE, THREADS, A_K_CONTIGUOUS, VECTOR> a_share(
+        {a, m, k, A_K_CONTIGUOUS ? a_down : a_along}, top, 0, thread);
+    Share<BLOCK_N, BLOCK_K, B_STRIDE, THREADS, B_K_CONTIGUOUS, VECTOR> b_share(
+        {b, n, k, B_K_CONTIGUOUS ? b_along : b_down}, left, 0, thread);
     float total[THREAD_M][THREAD_N] = {};
     for (int start = 0; start < k; start += BLOCK_K) {
-        fill<BLOCK_M, BLOCK_K, A_STRIDE, THREADS, A_K_CONTIGUOUS, VECTOR>(a_tile, from_a, top, start, thread);
-        fill<BLOCK_N, BLOCK_K, B_STRIDE, THREADS, B_K_CONTIGUOUS, VECTOR>(b_tile, from_b, left, start, thread);
+        fill(a_tile, a_share);
+        fill(b_tile, b_share);
         __syncthreads();
 #pragma unroll
         for (int p = 0; p < BLOCK_K; ++p) {

@@ -28,22 +28,22 @@ matmul(const float* __restrict__ a, const float* __restrict__ b, float* __restri
        long long a_down, long long a_along, long long b_down, long long b_along) {
     extern __shared__ float4 shared[];
     float* stages = reinterpret_cast<float*>(shared);
-    const Operand from_a = {a, m, k, A_K_CONTIGUOUS ? a_down : a_along};
-    const Operand from_b = {b, n, k, B_K_CONTIGUOUS ? b_along : b_down};
     const int thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
     const int2 block = tile_of_block<GROUP>(blockIdx.x, (n + BLOCK_N - 1) / BLOCK_N, (m + BLOCK_M - 1) / BLOCK_M);
     const int top = block.y * BLOCK_M, left = block.x * BLOCK_N;
     const int row = warp / WARPS_ACROSS * WARP_M + (lane / (2 * LANES_ACROSS) * 2 + lane % 2) * 4;
     const int column = warp % WARPS_ACROSS * WARP_N + lane / 2 % LANES_ACROSS * 4;
+    AsyncShare<BLOCK_M, BLOCK_K, A_STRIDE, THREADS, A_K_CONTIGUOUS, VECTOR> a_share(
+        {a, m, k, A_K_CONTIGUOUS ? a_down : a_along}, top, 0, thread);
+    AsyncShare<BLOCK_N, BLOCK_K, B_STRIDE, THREADS, B_K_CONTIGUOUS, VECTOR> b_share(
+        {b, n, k, B_K_CONTIGUOUS ? b_along : b_down}, left, 0, thread);
     const int tiles = (k + BLOCK_K - 1) / BLOCK_K;
 
     const auto fetch = [&](int tile) {
         float* stage = stages + tile % STAGES * STAGE;
         if (tile < tiles) {
-            const int start = tile * BLOCK_K;
-            fill_async<BLOCK_M, BLOCK_K, A_STRIDE, THREADS, A_K_CONTIGUOUS, VECTOR>(stage, from_a, top, start, thread);
-            fill_async<BLOCK_N, BLOCK_K, B_STRIDE, THREADS, B_K_CONTIGUOUS, VECTOR>(stage + BLOCK_K * A_STRIDE, from_b,
-                                                                                    left, start, thread);
+            fill_async(stage, a_share);
+            fill_async(stage + BLOCK_K * A_STRIDE, b_share);
         }
         commit_copies();  // also past the end, so that the newest groups are always the same number
     };

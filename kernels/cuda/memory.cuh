@@ -38,51 +38,55 @@ struct Operand {
     long long pitch;
 };
 
-// A thread's share of a tile: pieces of WIDTH numbers that are neighbours in memory. Neighbouring threads take
-// neighbouring pieces of a row, and a thread goes on STEP rows further: one pointer is enough, and it walks.
+// A thread's share of an operand's tiles, which it takes one after another along k: pieces of WIDTH numbers that are
+// neighbours in memory. Neighbouring threads take neighbouring pieces of a row, and a thread goes on STEP rows further.
+// From tile to tile only a pointer changes, and how much of the matrix is left: all else is computed once.
 template <int LINES, int DEPTH, int STRIDE, int THREADS, bool K_CONTIGUOUS, int WIDTH>
 struct Share {
-    static constexpr int ROWS = K_CONTIGUOUS ? LINES : DEPTH, PIECES = (K_CONTIGUOUS ? DEPTH : LINES) / WIDTH;
-    static constexpr int STEP = THREADS / PIECES, COUNT = (ROWS + STEP - 1) / STEP;
-    static_assert(THREADS % PIECES == 0, "a row of pieces must divide the threads");
+    static constexpr int ROWS = K_CONTIGUOUS ? LINES : DEPTH, LENGTH = K_CONTIGUOUS ? DEPTH : LINES, PIECE = WIDTH;
+    // Numbers that are turned round one by one are taken by a warp from 4 rows of 8, where it can: global memory is read
+    // 32 bytes at a time at least, and with rows of 32·x + 4 numbers in shared memory all of them go to different banks.
+    static constexpr int ACROSS = K_CONTIGUOUS && WIDTH == 1 && DEPTH % 8 == 0 ? 8 : LENGTH / WIDTH;
+    static constexpr int STEP = THREADS / ACROSS;
+    static_assert(THREADS % ACROSS == 0, "a row of pieces must divide the threads");
 
     const float* source;
-    int row, along;
-    int rows_left;  // of the matrix, from this tile's first row on
-    long long step;
+    long long row_step, tile_step;
+    int row, along, rows_left, numbers_left;  // of the matrix, from this thread's first piece on
 
     __device__ __forceinline__ Share(const Operand& from, int first, int start, int thread)
-        : row(thread / PIECES), along(thread % PIECES * WIDTH), step(STEP * from.pitch) {
-        const int first_row = K_CONTIGUOUS ? first : start, first_along = K_CONTIGUOUS ? start : first;
-        source = from.x + (first_row + row) * from.pitch + first_along + along;
+        : row_step(STEP * from.pitch), tile_step(K_CONTIGUOUS ? DEPTH : DEPTH * from.pitch),
+          row(thread / ACROSS), along(thread % ACROSS * WIDTH) {
+        const int first_row = row + (K_CONTIGUOUS ? first : start), first_number = along + (K_CONTIGUOUS ? start : first);
+        source = from.x + first_row * from.pitch + first_number;
         rows_left = (K_CONTIGUOUS ? from.lines : from.depth) - first_row;
-        if (first_along + along >= (K_CONTIGUOUS ? from.depth : from.lines)) rows_left = 0;
+        numbers_left = (K_CONTIGUOUS ? from.depth : from.lines) - first_number;
     }
-    __device__ __forceinline__ bool mine() const { return ROWS % STEP == 0 || row < ROWS; }
-    __device__ __forceinline__ bool inside() const { return row < rows_left; }
-    __device__ __forceinline__ float* in(float* tile) const {
-        return tile + (K_CONTIGUOUS ? along * STRIDE + row : row * STRIDE + along);
-    }
-    __device__ __forceinline__ void next() {
-        row += STEP;
-        source += step;
+    // move(target, source, inside) for each piece of the tile, and on to the next.
+    template <class Move>
+    __device__ __forceinline__ void take(float* tile, const Move& move) {
+        float* target = tile + (K_CONTIGUOUS ? along * STRIDE + row : row * STRIDE + along);
+        const float* from = source;
+#pragma unroll
+        for (int r = 0; r < ROWS && (ROWS % STEP == 0 || row + r < ROWS); r += STEP, from += row_step)
+#pragma unroll
+            for (int q = 0; q < LENGTH; q += ACROSS * WIDTH)
+                move(target + (K_CONTIGUOUS ? q * STRIDE + r : r * STRIDE), from + q, r < rows_left && q < numbers_left);
+        source += tile_step;
+        (K_CONTIGUOUS ? numbers_left : rows_left) -= DEPTH;
     }
 };
 
-// tile[p * STRIDE + line] = operand(first + line, start + p), zeros outside: 16 bytes at a time where WIDTH is 4.
+// tile[p * STRIDE + line] = the operand's next tile, zeros outside: 16 bytes at a time where WIDTH is 4.
 // With WIDTH 4 the extent along memory is a multiple of 4, so a piece is inside as a whole or not at all.
 template <int LINES, int DEPTH, int STRIDE, int THREADS, bool K_CONTIGUOUS, int WIDTH>
-__device__ __forceinline__ void fill(float* tile, const Operand& from, int first, int start, int thread) {
-    using Pieces = Share<LINES, DEPTH, STRIDE, THREADS, K_CONTIGUOUS, WIDTH>;
-    Pieces share(from, first, start, thread);
-#pragma unroll
-    for (int f = 0; f < Pieces::COUNT && share.mine(); ++f, share.next()) {
-        float* target = share.in(tile);
+__device__ __forceinline__ void fill(float* tile, Share<LINES, DEPTH, STRIDE, THREADS, K_CONTIGUOUS, WIDTH>& share) {
+    share.take(tile, [](float* target, const float* source, bool inside) {
         if (WIDTH == 1) {
-            *target = share.inside() ? __ldg(share.source) : 0.0f;
+            *target = inside ? __ldg(source) : 0.0f;
         } else {
             float4 four = make_float4(0, 0, 0, 0);
-            if (share.inside()) four = __ldg(reinterpret_cast<const float4*>(share.source));
+            if (inside) four = __ldg(reinterpret_cast<const float4*>(source));
             if (K_CONTIGUOUS) {
                 target[0 * STRIDE] = four.x;
                 target[1 * STRIDE] = four.y;
@@ -92,23 +96,22 @@ __device__ __forceinline__ void fill(float* tile, const Operand& from, int first
                 *reinterpret_cast<float4*>(target) = four;
             }
         }
-    }
+    });
 }
 
 // The same with copies that run beside the arithmetic. Such a copy cannot turn a piece round, so along k they are of
 // single numbers.
 template <int LINES, int DEPTH, int STRIDE, int THREADS, bool K_CONTIGUOUS, int WIDTH>
-__device__ __forceinline__ void fill_async(float* tile, const Operand& from, int first, int start, int thread) {
-    constexpr int COPIED = K_CONTIGUOUS ? 1 : WIDTH;
-    using Pieces = Share<LINES, DEPTH, STRIDE, THREADS, K_CONTIGUOUS, COPIED>;
-    Pieces share(from, first, start, thread);
-#pragma unroll
-    for (int f = 0; f < Pieces::COUNT && share.mine(); ++f, share.next()) {
-        if (COPIED == 4)
-            copy16_async(share.in(tile), share.source, share.inside());
+using AsyncShare = Share<LINES, DEPTH, STRIDE, THREADS, K_CONTIGUOUS, K_CONTIGUOUS ? 1 : WIDTH>;
+
+template <class AnyShare>
+__device__ __forceinline__ void fill_async(float* tile, AnyShare& share) {
+    share.take(tile, [](float* target, const float* source, bool inside) {
+        if (AnyShare::PIECE == 4)
+            copy16_async(target, source, inside);
         else
-            copy4_async(share.in(tile), share.source, share.inside());
-    }
+            copy4_async(target, source, inside);
+    });
 }
 
 // COUNT numbers of a row of shared memory, 16 bytes at a time: fours of neighbours, SPACING apart.
