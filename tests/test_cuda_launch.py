@@ -54,6 +54,7 @@ def no_tuned_sizes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (lambda: Pipelined(128, 128, 32, 8, 8, 8), "bytes of shared memory"),
         (lambda: WarpTile(128, 128, 16, 48, 64, 3, 2, 8, 8, 8), "do not divide the block"),
         (lambda: WarpTile(128, 128, 16, 64, 64, 3, 2, 8, 8, 8), "32 threads, not 64"),
+        (lambda: WarpTile(32, 32, 8, 16, 32, 3, 2, 8, 4, 4, 3), "slices do not divide"),
         (lambda: Tensor(128, 128, 4, 64, 32, 3, 2, 8), "8 steps"),
         (lambda: Tensor(16, 128, 16, 16, 32, 3, 2, 8), "keep banks apart"),
         (lambda: Hopper(2, 5, 8, 1), "bytes of shared memory"),
@@ -89,7 +90,7 @@ def test_the_largest_tile_that_gives_every_multiprocessor_a_block() -> None:
         return sizes.choose(WARPTILE, m, n, "H200", multiprocessors, shared_bytes)
 
     assert chosen(4096, 4096) == WARPTILE.tile
-    assert chosen(128, 512).grid(128, 512) == (64, 1)  # 32 x 32 is the smallest there is
+    assert chosen(128, 512).grid(128, 512) == (128, 1)  # 16 x 32 is the smallest there is
     assert chosen(128, 512, multiprocessors=16).grid(128, 512)[0] >= 16
     assert chosen(4096, 4096, shared_bytes=49_152).shared_bytes <= 49_152
     with pytest.raises(ValueError, match=r"needs 18432 bytes .* has 16384; use --kernel cuda-cupy-vector"):

@@ -7,6 +7,8 @@
 // Shared memory delivers 128 bytes a cycle, repeated numbers included, and so 4 cycles for 16 bytes to each of 32 threads;
 // it takes 2 where all neighbours, or all next but one, read the same. Hence a thread and the next stand one below the
 // other and share a row of B, and a thread and the next but one stand beside each other and share a column of A.
+// A small C has too few tiles to keep the chip busy, so there several warps of a block make the same tile, each from a
+// slice of every BLOCK_K steps of k, and add up their sums at the end.
 // Blocks are numbered so that those that run together stand in a square of C, too, and share what they fetch in L2.
 // The sizes are arguments that `python -m kernels.tune` chooses for each GPU.
 // Limit: the multiprocessor's ordinary arithmetic, 128 multiply-adds a cycle. cupy_tensor.cu uses the other units.
@@ -18,7 +20,8 @@
 
 constexpr int LANES_DOWN = WARP_M / THREAD_M, LANES_ACROSS = WARP_N / THREAD_N;
 constexpr int WARPS_ACROSS = BLOCK_N / WARP_N;
-constexpr int THREADS = 32 * (BLOCK_M / WARP_M) * WARPS_ACROSS;
+constexpr int SLICE_THREADS = 32 * (BLOCK_M / WARP_M) * WARPS_ACROSS, THREADS = SLICE_THREADS * SLICES;
+constexpr int DEPTH = BLOCK_K / SLICES;  // of a tile, for each slice
 constexpr int A_STRIDE = BLOCK_M + 4, B_STRIDE = BLOCK_N + 4;
 constexpr int STAGE = BLOCK_K * (A_STRIDE + B_STRIDE);
 static_assert(LANES_DOWN * LANES_ACROSS == 32 && LANES_DOWN % 2 == 0, "a warp has 32 threads, in pairs");
@@ -28,7 +31,8 @@ matmul(const float* __restrict__ a, const float* __restrict__ b, float* __restri
        long long a_down, long long a_along, long long b_down, long long b_along) {
     extern __shared__ float4 shared[];
     float* stages = reinterpret_cast<float*>(shared);
-    const int thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
+    const int thread = threadIdx.x, lane = thread % 32;
+    const int slice = SLICES == 1 ? 0 : thread / SLICE_THREADS, warp = thread / 32 - slice * (SLICE_THREADS / 32);
     const int2 block = tile_of_block<GROUP>(blockIdx.x, (n + BLOCK_N - 1) / BLOCK_N, (m + BLOCK_M - 1) / BLOCK_M);
     const int top = block.y * BLOCK_M, left = block.x * BLOCK_N;
     const int row = warp / WARPS_ACROSS * WARP_M + (lane / (2 * LANES_ACROSS) * 2 + lane % 2) * 4;
@@ -55,18 +59,19 @@ matmul(const float* __restrict__ a, const float* __restrict__ b, float* __restri
         wait_copies<STAGES - 2>();
         __syncthreads();
         fetch(tile + STAGES - 1);
-        const float* a_tile = stages + tile % STAGES * STAGE + row;
-        const float* b_tile = stages + tile % STAGES * STAGE + BLOCK_K * A_STRIDE + column;
+        const float* a_tile = stages + tile % STAGES * STAGE + slice * DEPTH * A_STRIDE + row;
+        const float* b_tile = stages + tile % STAGES * STAGE + BLOCK_K * A_STRIDE + slice * DEPTH * B_STRIDE + column;
         read_fours<THREAD_M, 4 * LANES_DOWN>(a_column[0], a_tile);
         read_fours<THREAD_N, 4 * LANES_ACROSS>(b_row[0], b_tile);
 #pragma unroll
-        for (int p = 0; p < BLOCK_K; ++p) {
-            if (p + 1 < BLOCK_K) {
+        for (int p = 0; p < DEPTH; ++p) {
+            if (p + 1 < DEPTH) {
                 read_fours<THREAD_M, 4 * LANES_DOWN>(a_column[(p + 1) % 2], a_tile + (p + 1) * A_STRIDE);
                 read_fours<THREAD_N, 4 * LANES_ACROSS>(b_row[(p + 1) % 2], b_tile + (p + 1) * B_STRIDE);
             }
             add_outer(total, a_column[p % 2], b_row[p % 2]);
         }
     }
+    if (SLICES > 1 && !add_slices<SLICES, SLICE_THREADS>(total, stages, thread)) return;
     store_fours<THREAD_M, THREAD_N, 4 * LANES_DOWN, 4 * LANES_ACROSS, VECTOR>(c, m, n, top + row, left + column, total);
 }

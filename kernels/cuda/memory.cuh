@@ -142,6 +142,33 @@ __device__ __forceinline__ void add_outer(float (&total)[ROWS][COLUMNS], const f
         }
 }
 
+// The sums of a block's COUNT slices of k, of THREADS threads each, added up by the first slice, and always in one order:
+// the result is the same every time. True for that slice's threads.
+// shared: (COUNT - 1)·THREADS·ROWS·COLUMNS numbers, which others may still be reading.
+template <int COUNT, int THREADS, int ROWS, int COLUMNS>
+__device__ __forceinline__ bool add_slices(float (&total)[ROWS][COLUMNS], float* shared, int thread) {
+    const int slice = thread / THREADS;
+    const auto sum = [&](int of, int r, int s) -> float& {
+        return shared[(((of - 1) * ROWS + r) * COLUMNS + s) * THREADS + thread % THREADS];
+    };
+    __syncthreads();
+    if (slice > 0) {
+#pragma unroll
+        for (int r = 0; r < ROWS; ++r)
+#pragma unroll
+            for (int s = 0; s < COLUMNS; ++s) sum(slice, r, s) = total[r][s];
+    }
+    __syncthreads();
+    if (slice > 0) return false;
+#pragma unroll
+    for (int other = 1; other < COUNT; ++other)
+#pragma unroll
+        for (int r = 0; r < ROWS; ++r)
+#pragma unroll
+            for (int s = 0; s < COLUMNS; ++s) total[r][s] += sum(other, r, s);
+    return true;
+}
+
 // A thread's tile of C: fours of rows ROW_SPACING apart from `top` on, fours of columns COLUMN_SPACING apart from `left`.
 template <int ROWS, int COLUMNS, int ROW_SPACING, int COLUMN_SPACING, int WIDTH>
 __device__ __forceinline__ void store_fours(float* c, int m, int n, int top, int left,

@@ -72,7 +72,7 @@ _TABLE = (
     Program(
         "cuda-cupy-warptile",
         (
-            # block m, n, k, warp m, n, stages, blocks, group, thread m, n
+            # block m, n, k, warp m, n, stages, blocks, group, thread m, n, slices
             WarpTile(128, 128, 8, 64, 64, 4, 2, 8, 16, 8),
             WarpTile(128, 128, 16, 64, 64, 4, 2, 8, 16, 8),
             WarpTile(128, 256, 16, 64, 64, 4, 1, 8, 16, 8),
@@ -82,6 +82,8 @@ _TABLE = (
             WarpTile(64, 64, 16, 32, 32, 3, 4, 8, 8, 4),
             WarpTile(32, 64, 16, 16, 32, 4, 4, 8, 4, 4),
             WarpTile(32, 32, 16, 16, 32, 4, 4, 8, 4, 4),
+            WarpTile(32, 32, 32, 16, 32, 4, 2, 8, 4, 4, 4),
+            WarpTile(16, 32, 64, 16, 32, 4, 2, 8, 4, 4, 8),
         ),
         255,
     ),

@@ -209,14 +209,25 @@ class _Warps:
 
 @dataclass(frozen=True)
 class WarpTile(_Warps):
-    """Warps of threads that own thread_m x thread_n numbers of C each."""
+    """Warps of threads that own thread_m x thread_n numbers of C each; `slices` of them share a tile's steps of k."""
 
     thread_m: int
     thread_n: int
+    slices: int = 1
     _padding = 4
+
+    @property
+    def block(self) -> tuple[int, int]:
+        return super().block[0] * self.slices, 1
+
+    @property
+    def shared_bytes(self) -> int:
+        """Enough for the slices' sums, too."""
+        return max(super().shared_bytes, 4 * (self.slices - 1) * self.block_m * self.block_n)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _require(self.block_k % self.slices == 0, "slices do not divide a tile's steps of k")
         _require(self.warp_m % self.thread_m == 0 == self.warp_n % self.thread_n, "threads do not divide the warp")
         _require(self.thread_m % 4 == 0 == self.thread_n % 4, "a thread's sizes are multiples of 4")
         lanes = self.warp_m // self.thread_m * (self.warp_n // self.thread_n)
