@@ -32,6 +32,7 @@ EXAMPLES = """\
   python -m experiments.gpu_race --kernel cuda-cupy-warptile --shapes 4096x4096x4096 8192x8192x8192 --results race.json
 exit codes: 0 done, 1 a kernel was wrong or above the peak, 2 wrong usage, 3 no GPU"""
 
+CUDA = [spec.name for spec in LADDER if spec.family == "cuda"]
 YARDSTICKS = {"float32": "cuda-cublas", "tf32": "cuda-cublas-tf32", "bf16": "cuda-cublas-bf16"}
 ALONE = ", product alone"
 SHAPES = ("1024x1024x1024", "4096x4096x4096", "4095x4095x4095", "8192x8192x8192", *NETWORK_SHAPES)
@@ -46,8 +47,8 @@ def main(arguments: list[str] | None = None) -> None:
         if options.source:
             _show(cli.read_results(options.source))
             return
-        own = [spec.name for spec in LADDER if spec.family == "cuda" and kernels.unavailable(spec.name) is None]
-        asked = [cli.get_kernel(name) for name in options.kernel or own or [YARDSTICKS["float32"]]]
+        own = [name for name in CUDA if kernels.unavailable(name) is None]
+        asked = [cli.get_kernel(name, needs_gpu=True) for name in options.kernel or own or [YARDSTICKS["float32"]]]
         if strangers := [kernel.name for kernel in asked if kernel.spec.family != "cuda"]:
             raise cli.CommandError(f"{', '.join(strangers)} does not run on the GPU")
         names = [*(_yardstick(kernel.name) for kernel in asked), *(kernel.name for kernel in asked)]
@@ -76,7 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     p = cli.Parser("python -m experiments.gpu_race", "Race the CUDA kernels against cuBLAS.", EXAMPLES)
-    p.add_argument("--kernel", nargs="+", metavar="NAME", help=f"{cli.kernel_help()} (default: all CUDA kernels)")
+    p.add_argument("--kernel", nargs="+", metavar="NAME", help=f"of {', '.join(CUDA)} (default: all)")
     p.add_argument(
         "--shapes",
         nargs="+",

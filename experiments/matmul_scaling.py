@@ -91,8 +91,16 @@ def main(arguments: list[str] | None = None) -> None:
         if options.list:
             _list()
         elif options.source:
+            if options.kernel or options.sizes or options.shapes:
+                raise cli.CommandError(
+                    "--from shows all of a result file; --kernel, --sizes and --shapes choose what to measure"
+                )
             _pictures.require(options.plot)
-            _show(cli.read_results(options.source), options.plot)
+            found = cli.read_results(options.source)
+            if not _points(found):
+                raise cli.CommandError(f"{options.source} holds no rates of kernels; it is of another experiment")
+            _header.show_source(found)
+            _show(found, options.plot)
         else:
             _measure(options, arguments)
 
@@ -153,11 +161,16 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> None:
     _finish(scaling.points)
 
 
-def _show(found: Results, plot: Path | None) -> None:
-    from experiments._scaling_table import summary, tables
+def _points(found: Results) -> list[MatmulPoint]:
     from kernels.measure.results import MatmulPoint
 
-    points = [point for point in found.points if isinstance(point, MatmulPoint)]
+    return [point for point in found.points if isinstance(point, MatmulPoint)]
+
+
+def _show(found: Results, plot: Path | None) -> None:
+    from experiments._scaling_table import summary, tables
+
+    points = _points(found)
     tables(points)
     if sentence := summary(points):
         print(sentence)

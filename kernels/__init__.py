@@ -40,7 +40,14 @@ class UnknownKernel(ValueError):  # noqa: N818 - reads as what happened
 
 
 class KernelUnavailable(RuntimeError):  # noqa: N818
-    """The kernel exists but cannot run on this machine; the message says why and what can."""
+    """The kernel exists but cannot run on this machine; the message says why, and what to use instead.
+
+    why: without the advice, for a command that nothing else will do for.
+    """
+
+    def __init__(self, why: str, advice: str = "") -> None:
+        super().__init__(f"{why}; {advice}" if advice else why)
+        self.why = why
 
 
 @dataclass(frozen=True)
@@ -106,7 +113,7 @@ def resolve(name: str) -> str:
         raise UnknownKernel(f"no kernel is called '{name}': {hint}")
     if reason := unavailable(name):
         nearest = next((below for below in _below(name) if unavailable(below) is None), resolve("auto"))
-        raise KernelUnavailable(f"{name} cannot run here: {reason}; use --kernel {nearest} instead")
+        raise KernelUnavailable(f"{name} cannot run here: {reason}", f"use --kernel {nearest} instead")
     return name
 
 
@@ -128,8 +135,8 @@ def _first_available(alias: str) -> str:
         from kernels.measure.machine import why_no_gpu
 
         why = why_no_gpu() or "; ".join(reasons)
-        raise KernelUnavailable(f"no CUDA kernel can run here: {why}; use --kernel numba instead")
-    raise KernelUnavailable(f"nothing behind '{alias}' can run here: {'; '.join(reasons)}; use --kernel cpu-blas")
+        raise KernelUnavailable(f"no CUDA kernel can run here: {why}", "use --kernel numba instead")
+    raise KernelUnavailable(f"nothing behind '{alias}' can run here: {'; '.join(reasons)}", "use --kernel cpu-blas")
 
 
 def get(name: str) -> Kernel:

@@ -104,14 +104,14 @@ def errors_as_lines() -> Iterator[None]:
         sys.exit(CHECK_FAILED)
 
 
-def get_kernel(name: str) -> kernels.Kernel:
-    """`kernels.get`, with the exit codes of a command."""
+def get_kernel(name: str, *, needs_gpu: bool = False) -> kernels.Kernel:
+    """`kernels.get`, with the exit codes of a command. needs_gpu: so no other kernel is advised."""
     try:
         return kernels.get(name)
     except kernels.UnknownKernel as error:
         raise CommandError(str(error)) from error
     except kernels.KernelUnavailable as error:
-        raise CommandError(str(error), ABSENT) from error
+        raise CommandError(error.why if needs_gpu else str(error), ABSENT) from error
 
 
 def kernel_help() -> str:

@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_args(arguments)
     with cli.errors_as_lines():
-        chosen = [cli.get_kernel(name) for name in options.kernel or _tunable()]
+        chosen = [cli.get_kernel(name, needs_gpu=True) for name in options.kernel or _tunable()]
         from kernels.cuda.programs import PROGRAMS
         from kernels.cuda.sizes import tuned_file, write_tuned
 
