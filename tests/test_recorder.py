@@ -14,6 +14,7 @@ from numba import cuda as gpu
 from numba.cuda import blockIdx, grid, shared, syncthreads, threadIdx
 
 from kernels.recorder import record
+from kernels.recorder.arrays import Addresses
 from tests.recorder_samples import (
     TILE,
     coalesced,
@@ -192,6 +193,14 @@ def test_rows_and_slices_are_views():
     assert [event.index for event in recording.events if event.array.name == "x"] == [(2, 3), (2, 2), (3, 1), (2, 0)]
     np.testing.assert_array_equal(y, [x[2, 3], x[2, 2], x[3, 1]])
     assert x[2, 0] == 7
+
+
+@pytest.mark.parametrize("key", [slice(1, 3), (1, slice(None)), (slice(None), 1)], ids=str)
+def test_a_slice_is_no_element(key):
+    """Python 3.12 can look a slice up in a dictionary, and 3.11 cannot."""
+    addresses = Addresses.row_major((4,) * (len(key) if isinstance(key, tuple) else 1), 0)
+    with pytest.raises(TypeError, match="a slice is a part"):
+        addresses.__missing__(key)
 
 
 @cuda.jit(device=True)

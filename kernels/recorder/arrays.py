@@ -53,6 +53,9 @@ class Addresses(dict[Any, int]):
         index = key if isinstance(key, tuple) else (key,)
         if len(index) != len(self.shape):
             raise TypeError(f"{len(index)} indices into {len(self.shape)} dimensions")
+        # since Python 3.12 a slice can be a key too
+        if any(isinstance(i, slice) for i in index):
+            raise TypeError("a slice is a part of an array, not an element")
         inner = self.narrowed(index)
         self[key] = inner.start * LIMIT
         return self[key]
