@@ -74,6 +74,54 @@ def test_float32_is_rounded_as_float32():
     assert y[0] == 0
 
 
+@pytest.mark.parametrize("trace", [True, False])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32])
+def test_integers_are_computed_with_64_bits_and_stored_with_their_own(dtype, trace):
+    """As Numba does, which compiles the same function for the CPU."""
+
+    def kernel(x, factor, wide, narrow):
+        total = 0
+        for i in range(x.size):
+            total += x[i] * factor
+        wide[0] = total
+        wide[1] = x[0] - x[1] - 1
+        narrow[0] = total
+        narrow[1] = -1
+        narrow[2] = 0xFFFFFFFF
+
+    x = np.full(5, np.iinfo(dtype).max, dtype)
+    found, expected = ((np.zeros(2, np.int64), np.zeros(3, dtype)) for _ in range(2))
+    record(kernel, (1,), (1,), x, x[0], *found, trace=trace).check()
+    numba.njit(kernel)(x, x[0], *expected)
+    for ours, numbas in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours, numbas)
+
+
+def test_atomics_wrap_round():
+    def kernel(x, old):
+        old[0] = cuda.atomic.add(x, 0, -1)
+        old[1] = cuda.atomic.exch(x, 1, -1) + 1
+        old[2] = cuda.atomic.cas(x, 2, -1, -2)
+
+    x, old = np.array([0, 2**32 - 1, 2**32 - 1], np.uint32), np.zeros(3, np.int64)
+    record(kernel, (1,), (1,), x, old).check()
+    np.testing.assert_array_equal(x, [2**32 - 1, 2**32 - 1, 2**32 - 2])
+    np.testing.assert_array_equal(old, [0, 2**32, 2**32 - 1])
+
+
+def test_bits():
+    def kernel(x, bits):
+        for i in range(x.size):
+            bits[i, 0] = cuda.popc(x[i])
+            bits[i, 1] = cuda.clz(x[i])
+            bits[i, 2] = cuda.ffs(x[i])
+        bits[x.size, 0] = cuda.selp(x[0] == 1, 7, 8)
+
+    x, bits = np.array([1, 0, -1, 40, -(2**31)], np.int32), np.zeros((6, 3), np.int64)
+    record(kernel, (1,), (1,), x, bits).check()
+    np.testing.assert_array_equal(bits, [[1, 31, 1], [0, 32, 0], [32, 0, 1], [2, 26, 4], [1, 0, 32], [7, 0, 0]])
+
+
 def test_overflow_and_nan_pass_without_a_warning():
     def kernel(x):
         x[0] = x[0] * x[0]

@@ -22,8 +22,10 @@ Not modelled
 - Cooperative grids, streams, textures, vector types, libdevice.
 
 Numbers are NumPy scalars, so float32 arithmetic is rounded as on a GPU, but one product and sum may there be fused into
-a single rounding. Python's own int and float are wider: `x * 0.5` stays float32 here and is float64 in Numba, integers
-never overflow, and functions of `math` return float64.
+a single rounding. Integers read from an array have 64 bits, as Numba computes with them, and are cut to the width of
+the array they are stored in; what int32(x) and its like make keeps its width here. Python's own int and float are
+wider: `x * 0.5` stays float32 here and is float64 in Numba, and sums of Python's integers never overflow. Functions of
+`math` return float64, and raise where a GPU makes NaN or Inf. popc, clz and ffs see 32 bits where a number fits them.
 
 Limits: memory grows with the longest barrier interval of one block (about 200 bytes per access), by 24 bytes per
 element of the arguments, and by 28 bytes per event up to max_events; later events are dropped, but still counted.
@@ -42,6 +44,7 @@ from typing import Any
 import numpy as np
 
 from kernels.recorder.analysis import Analysis
+from kernels.recorder.arrays import widened
 from kernels.recorder.counts import Count, Counts
 from kernels.recorder.events import Barrier, Event, Events
 from kernels.recorder.faults import Fault, FaultKind, Faults, RecorderError, ThreadId, Threads, position
@@ -144,7 +147,7 @@ def record(
 def _scalar(name: str, value: Any) -> Any:
     if not isinstance(value, (Number, np.generic)):
         raise TypeError(f"{name} must be a NumPy array or a number, not {type(value).__name__}")
-    return value
+    return widened(value)
 
 
 def _extents(name: str, numbers: tuple[int, ...]) -> tuple[int, ...]:

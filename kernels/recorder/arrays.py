@@ -16,9 +16,15 @@ from numpy.typing import DTypeLike, NDArray
 
 from kernels.recorder.sites import LIMIT, Kind, Sites
 
-__all__ = ["Addresses", "DeviceArray", "IndexFault", "TracedArray"]
+__all__ = ["Addresses", "DeviceArray", "IndexFault", "TracedArray", "widened"]
 
 _caller = sys._getframe
+_NARROW = frozenset((np.int8, np.int16, np.int32, np.uint8, np.uint16, np.uint32))
+
+
+def widened(number: Any) -> Any:
+    """As Numba computes, where integers grow to 64 bits; NumPy's would wrap round at their own width."""
+    return np.int64(number) if type(number) in _NARROW else number
 
 
 class IndexFault(Exception):  # noqa: N818 - it ends one thread of the kernel, and becomes a Fault there
@@ -94,7 +100,7 @@ class DeviceArray:
             self._addresses[key]
         except (IndexError, TypeError):
             return self._part(key, _caller(1), "read")
-        return self._data[key]
+        return widened(self._data[key])
 
     def __setitem__(self, key: Any, value: Any) -> None:
         try:
@@ -102,7 +108,7 @@ class DeviceArray:
         except (IndexError, TypeError):
             self._fill(self._part(key, _caller(1), "write"), value)
         else:
-            self._data[key] = value
+            self._store(key, value)
 
     # Python would otherwise iterate by indexing until an IndexError
     __iter__ = None
@@ -131,23 +137,33 @@ class DeviceArray:
         return self._data.dtype
 
     def exchange(self, key: Any, frame: FrameType, update: Any) -> Any:
-        """The old value of an element, replaced by update(old): what all atomics are."""
+        """The old value of an element, replaced by update(old, cast): what all atomics are."""
         try:
             self._record(key, frame, "atomic")
         except IndexError:
             return self._part(key, frame, "atomic")
         old = self._data[key]
-        self._data[key] = update(old, self._data.dtype.type)
-        return old
+        self._data[key] = update(old, self._cast)
+        return widened(old)
 
     def _record(self, key: Any, frame: FrameType, kind: Kind) -> None:
         self._addresses[key]
+
+    def _store(self, key: Any, value: Any) -> None:
+        try:
+            self._data[key] = value
+        except OverflowError:
+            self._data[key] = self._cast(value)
+
+    def _cast(self, value: Any) -> Any:
+        """The value as a number of this array; Python's integers wrap round, as they do in memory."""
+        return np.asarray(value).astype(self._data.dtype)[()]
 
     def _fill(self, part: DeviceArray, value: Any) -> None:
         """Write one number to a slice or a row."""
         if np.ndim(value):
             raise TypeError(f"the recorder writes numbers to a slice of {self.name}, not arrays")
-        part._data[...] = value
+        part._store(..., value)
 
     def _part(self, key: Any, frame: FrameType, kind: Kind) -> DeviceArray:
         index = key if isinstance(key, tuple) else (key,)
@@ -180,7 +196,7 @@ class TracedArray(DeviceArray):
         except KeyError:
             site = self._sites.number(frame, "read")
         self._append(address | site)
-        return self._data[key]
+        return widened(self._data[key])
 
     def __setitem__(self, key: Any, value: Any) -> None:
         frame = _caller(1)
@@ -197,7 +213,7 @@ class TracedArray(DeviceArray):
         except KeyError:
             site = self._sites.number(frame, "write")
         self._append(address | site)
-        self._data[key] = value
+        self._store(key, value)
 
     def _record(self, key: Any, frame: FrameType, kind: Kind) -> None:
         self._append(self._addresses[key] | self._sites.number(frame, kind))

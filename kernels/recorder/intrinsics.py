@@ -194,25 +194,25 @@ class _Atomic:
     """Each returns the old value. Nothing runs in between, as threads change only where they wait."""
 
     def add(self, array: DeviceArray, index: Any, value: Any) -> Any:
-        return array.exchange(index, _caller(1), lambda old, kind: old + kind(value))
+        return array.exchange(index, _caller(1), lambda old, cast: old + cast(value))
 
     def sub(self, array: DeviceArray, index: Any, value: Any) -> Any:
-        return array.exchange(index, _caller(1), lambda old, kind: old - kind(value))
+        return array.exchange(index, _caller(1), lambda old, cast: old - cast(value))
 
     def max(self, array: DeviceArray, index: Any, value: Any) -> Any:
-        return array.exchange(index, _caller(1), lambda old, kind: max(old, kind(value)))
+        return array.exchange(index, _caller(1), lambda old, cast: max(old, cast(value)))
 
     def min(self, array: DeviceArray, index: Any, value: Any) -> Any:
-        return array.exchange(index, _caller(1), lambda old, kind: min(old, kind(value)))
+        return array.exchange(index, _caller(1), lambda old, cast: min(old, cast(value)))
 
     def exch(self, array: DeviceArray, index: Any, value: Any) -> Any:
-        return array.exchange(index, _caller(1), lambda _, kind: kind(value))
+        return array.exchange(index, _caller(1), lambda _, cast: cast(value))
 
     def cas(self, array: DeviceArray, index: Any, expected: Any, value: Any) -> Any:
-        return array.exchange(index, _caller(1), lambda old, kind: kind(value) if old == kind(expected) else old)
+        return array.exchange(index, _caller(1), lambda old, cast: cast(value) if old == cast(expected) else old)
 
     def compare_and_swap(self, array: DeviceArray, expected: Any, value: Any) -> Any:
-        return array.exchange(0, _caller(1), lambda old, kind: kind(value) if old == kind(expected) else old)
+        return array.exchange(0, _caller(1), lambda old, cast: cast(value) if old == cast(expected) else old)
 
 
 def _first(ndim: int, x: int, y: int, z: int) -> Any:
@@ -222,7 +222,8 @@ def _first(ndim: int, x: int, y: int, z: int) -> Any:
 
 
 def _bits(x: Any) -> tuple[int, int]:
-    width = 8 * x.dtype.itemsize if isinstance(x, np.integer) else 64 if not 0 <= x <= FULL_MASK else 32
+    # nothing tells whether it was read from an array of 32 bits: it is of as many where it fits
+    width = 32 if -(1 << 31) <= x <= FULL_MASK else 64
     return int(x) & ((1 << width) - 1), width
 
 
