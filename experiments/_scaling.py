@@ -87,21 +87,22 @@ class Scaling:
         self.limits = {family: _limits(family, self.threads) for family in sorted(families)}
 
     def run(self) -> None:
-        from kernels.contract import Reference
-
         with progress.named(len(self.shapes) * len(self.kernels)) as advance:
             for kernel in self.kernels:
                 self._probe(kernel)
             for shape in sorted(self.shapes, key=lambda shape: shape.flops):
-                a, b = shape.operands()
-                reference: Reference | None = None
+                prepared: tuple[NDArray, NDArray, Reference] | None = None
                 for kernel in self.kernels:
                     advance(f"{kernel.name} {'x'.join(map(str, shape[:3]))}")
                     if reason := self._too_long(kernel, shape):
-                        self._record(kernel, shape, "skipped", reason=reason)
+                        self._skip(kernel, shape, reason)
                         continue
-                    reference = reference or Reference.of(a, b)
-                    self._point(kernel, shape, a, b, reference)
+                    try:
+                        prepared = prepared or _prepared(shape)
+                    except (MemoryError, ValueError) as error:  # ValueError: K is too long for any bound
+                        self._skip(kernel, shape, str(error))
+                        continue
+                    self._point(kernel, shape, *prepared)
 
     def _probe(self, kernel: Kernel) -> None:
         from kernels.measure.timing import first_call
@@ -154,6 +155,11 @@ class Scaling:
                 self.limits[family] = again
         return rate > self.limits[family].peak_flops
 
+    def _skip(self, kernel: Kernel, shape: Shape, reason: str) -> None:
+        self._record(kernel, shape, "skipped", reason=reason)
+        if self.verify_only:  # otherwise the table says so
+            print(f"{kernel.name} at {'x'.join(map(str, shape[:3]))} skipped: {reason}")
+
     def _record(self, kernel: Kernel, shape: Shape, status: str, **details: object) -> None:
         from kernels.measure.results import MatmulPoint
 
@@ -171,6 +177,14 @@ class Scaling:
                 **details,  # type: ignore[arg-type]
             )
         )
+
+
+def _prepared(shape: Shape) -> tuple[NDArray, NDArray, Reference]:
+    """Operands, and their product in float64. Raises MemoryError; ValueError for a K without an error bound."""
+    from kernels.contract import Reference
+
+    a, b = shape.operands()
+    return a, b, Reference.of(a, b)
 
 
 def _limits(family: str, threads: int) -> Ceilings:

@@ -28,7 +28,7 @@ from experiments import (
     training_race,
 )
 from experiments._contestants import CHECKED_STEPS, RATE, Contestant, Expected, Runner
-from kernels import cli
+from kernels import cli, contract
 from kernels.ladder import KernelSpec
 from kernels.measure import results
 from kernels.measure.bandwidth import Level
@@ -82,6 +82,25 @@ def test_a_point_that_would_take_too_long_is_skipped_with_its_cost(capsys: pytes
     matmul_scaling.main(["--kernel", "cpu-python", "--sizes", "8", "2048", "--time-limit", "2"])
     shown = capsys.readouterr().out
     assert "cpu-python at 2048x2048x2048 skipped: would take" in shown
+
+
+@pytest.mark.parametrize("extra", [[], ["--verify-only"]])
+def test_what_cannot_be_checked_is_skipped_and_says_so(
+    extra: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(contract, "UNIT_ROUNDOFF", 1 / 16)  # as if sums of 16 products were too long for a bound
+    matmul_scaling.main(["--kernel", "cpu-blas", "cpu-python", "--sizes", "8", "16", "1000000", *extra])
+    shown = capsys.readouterr().out
+    for kernel in ("cpu-blas", "cpu-python"):
+        assert f"{kernel} at 16x16x16 skipped: no error bound exists for sums of 16 float32 products" in shown
+        assert f"{kernel} at 1000000x1000000x1000000 skipped: would take" in shown
+        assert f"{kernel} at 8x8x8 skipped" not in shown
+
+
+def test_what_does_not_fit_in_memory_is_skipped(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--kernel", "cpu-blas", "--sizes", "10000000", "--verify-only", "--time-limit", "1e99"]
+    matmul_scaling.main(arguments)
+    assert "cpu-blas at 10000000x10000000x10000000 skipped: Unable to allocate" in capsys.readouterr().out
 
 
 @pytest.fixture
