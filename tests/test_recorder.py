@@ -307,10 +307,44 @@ def test_constants_functions_and_three_dimensions():
     assert recording.counts.threads["constant", "read"].sum() == 8
 
 
-@pytest.mark.parametrize(("blocks", "threads"), [((0,), (1,)), ((1,), (33, 32)), ((1, 1, 1, 1), (1,)), ((1.0,), (1,))])
+@pytest.mark.parametrize(
+    ("blocks", "threads"),
+    [
+        ((0,), (1,)),
+        ((1,), (33, 32)),
+        ((1, 1, 1, 1), (1,)),
+        ((1.0,), (1,)),
+        ((1,), (1, 1, 65)),
+        ((2**31,), (1,)),
+        ((1, 65_536), (1,)),
+    ],
+)
 def test_launches_that_no_gpu_would_take(blocks, threads):
     with pytest.raises(ValueError, match=r"block|grid"):
         record(naive, blocks, threads)
+
+
+def test_shared_memory_that_no_gpu_has():
+    def kernel(x):
+        tile = cuda.shared.array((64, 64), float32)  # 16 KiB
+        if x.size > 1:
+            other = cuda.shared.array((64, 128), float32)  # 32 KiB
+            other[0, 0] = 1
+        if x.size > 2:
+            more = cuda.shared.array(1, float32)
+            more[0] = 1
+        tile[0, 0] = 1
+
+    def launch(size, **options):
+        return record(kernel, (1,), (1,), np.zeros(size), **options)
+
+    assert launch(2).shared_bytes == 48 * 1024
+    assert launch(2, shared_bytes=179 * 1024).shared_bytes == 227 * 1024
+    with pytest.raises(ValueError, match=r"at most 49,152 bytes, with more they have 49,156"):
+        launch(3)
+    for wrong in (227 * 1024 + 1, -1):
+        with pytest.raises(ValueError, match="at most 232,448 bytes of shared memory"):
+            launch(1, shared_bytes=wrong)
 
 
 def test_refused():

@@ -72,7 +72,9 @@ __all__ = [
     "record",
 ]
 
-_MAX_THREADS = 1024  # of a block, on every GPU
+# what every GPU takes at most
+_MAX_THREADS = 1024  # of a block
+_MAX_BLOCK, _MAX_GRID = (1024, 1024, 64), (2**31 - 1, 65_535, 65_535)
 
 
 @dataclass(frozen=True)
@@ -111,10 +113,10 @@ def record(
     dynamic shared memory. order: of the threads between barriers and of the blocks, "forward", "reverse" or a seed to
     shuffle with. trace=False only runs the kernel, several times faster. A thread that uses a wrong index is stopped,
     its block at the next barrier; other blocks go on.
-    Raises ValueError for a launch no GPU would take, TypeError for what the recorder cannot run (an array written to a
-    slice), and whatever the kernel itself raises.
+    Raises ValueError for a launch no GPU would take or shared arrays that none can hold, TypeError for what the
+    recorder cannot run (an array written to a slice), and whatever the kernel itself raises.
     """
-    grid, block = _extents("grid", grid), _extents("block", block)
+    grid, block = _extents("grid", grid, _MAX_GRID), _extents("block", block, _MAX_BLOCK)
     if prod(block) > _MAX_THREADS:
         raise ValueError(f"a block has at most {_MAX_THREADS} threads, not {prod(block)} ({block})")
     function = python_function(kernel)
@@ -150,7 +152,9 @@ def _scalar(name: str, value: Any) -> Any:
     return widened(value)
 
 
-def _extents(name: str, numbers: tuple[int, ...]) -> tuple[int, ...]:
+def _extents(name: str, numbers: tuple[int, ...], most: tuple[int, int, int]) -> tuple[int, ...]:
     if not 1 <= len(numbers) <= 3 or any(not isinstance(n, int) or n < 1 for n in numbers):
         raise ValueError(f"the {name} is a tuple of 1 to 3 whole numbers of at least 1, not {numbers!r}")
+    if any(n > limit for n, limit in zip(numbers, most, strict=False)):
+        raise ValueError(f"the {name} is at most {most}, not {numbers}")
     return numbers

@@ -19,6 +19,7 @@ __all__ = ["ALIGNMENT", "SPACES", "Array", "Memory", "Placement", "Space"]
 Space = Literal["global", "shared", "local", "constant"]
 SPACES: tuple[Space, ...] = ("global", "shared", "local", "constant")
 ALIGNMENT = 256  # bytes: cudaMalloc aligns so, and so both sectors and banks start at an array's own start
+_MOST_STATIC, _MOST_SHARED = 48 * 2**10, 227 * 2**10  # bytes of shared memory of a block; all of it on an H100
 _REGION = 1 << 40  # bytes between the spaces, so that no two share an address
 
 
@@ -56,6 +57,8 @@ class Memory:
     """Makes the arrays of a kernel. Fresh shared and local memory is poisoned: NaN, or -1, or the largest unsigned."""
 
     def __init__(self, sites: Sites, log: array[int], traced: bool, shared_bytes: int) -> None:
+        if not 0 <= shared_bytes <= _MOST_SHARED:
+            raise ValueError(f"a block has at most {_MOST_SHARED:,} bytes of shared memory, not {shared_bytes:,}")
         self.placements: list[Placement] = []
         self.shared_bytes = shared_bytes
         self._shared_bytes_asked = shared_bytes
@@ -141,6 +144,11 @@ class Memory:
             if origin is None:
                 origin = self._reserve(space, data.nbytes * max(1, copies))
                 self.shared_bytes += data.nbytes if space == "shared" else 0
+                if (static := self.shared_bytes - self._shared_bytes_asked) > _MOST_STATIC:
+                    raise ValueError(
+                        f"shared arrays hold at most {_MOST_STATIC:,} bytes, with {name} they have {static:,}: more "
+                        f"can only be dynamic, cuda.shared.array(0, …)"
+                    )
             placed = self._place(name, space, data, frame.f_lineno, origin, data.strides, data.nbytes if copies else 0)
             self._declared[site, space] = placed
         return self._view(data, *self._declared[site, space])
