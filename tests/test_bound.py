@@ -104,6 +104,14 @@ def test_overflow_of_float32_is_allowed_only_where_it_can_happen() -> None:
     assert Reference.of(a / 100, b).error(np.array([[np.inf]], np.float32)) == np.inf
 
 
+def test_an_operand_rounded_up_may_overflow() -> None:
+    largest = np.finfo(np.float32).max
+    a, b = np.array([[largest]], np.float32), np.array([[1 - 2.0**-10]], np.float32)
+    infinite = np.array([[np.inf]], np.float32)
+    assert Reference.of(a, b).error(infinite) == np.inf
+    assert Reference.of(a, b).error(infinite, "bf16") == 0
+
+
 def test_products_that_underflow_may_be_lost() -> None:
     a, b = np.full((1, 2), 1e-30, np.float32), np.full((2, 1), 1e-30, np.float32)
     assert Reference.of(a, b).error(np.zeros((1, 1), np.float32)) <= 1

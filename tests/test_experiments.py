@@ -28,6 +28,7 @@ from experiments import (
     training_race,
 )
 from experiments._contestants import CHECKED_STEPS, RATE, Contestant, Expected, Runner
+from experiments._scaling import Scaling
 from kernels import cli, contract
 from kernels.ladder import KernelSpec
 from kernels.measure import results
@@ -140,6 +141,18 @@ def test_a_rate_above_the_measured_peak_is_rejected(
         "GFLOP/s is above the machine's peak of 0, which may have been measured while other programs ran: run again"
         in said
     )
+
+
+@pytest.mark.parametrize(("again", "rejected"), [(50.0, True), (150.0, True), (250.0, False)])
+def test_the_peak_is_measured_again_before_a_rate_is_rejected(
+    again: float, rejected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kernels.measure.ceilings.measure", lambda threads: Ceilings(threads, again, 1e9))
+    scaling = Scaling([kernels.get("cpu-blas")], [], threads=1)
+    scaling.limits = {"cpu": Ceilings(1, 100.0, 1e9)}
+    assert not scaling._impossible(scaling.kernels[0], 100.0)
+    assert scaling._impossible(scaling.kernels[0], 200.0) == rejected
+    assert scaling.limits["cpu"].peak_flops == max(again, 100.0)
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,14 @@ def test_the_first_call_is_not_counted(clock: Clock) -> None:
     assert len(samples) == 34
 
 
+def test_pools_of_threads_get_the_time_to_fall_asleep(clock: Clock) -> None:
+    def call() -> None:
+        clock.now += 0.02 if clock.now < 0.03 else 0.01
+
+    assert timing.settle(call) == pytest.approx(0.01)
+    assert clock.now > timing._SETTLE
+
+
 def test_contestants_take_turns(clock: Clock) -> None:
     order: list[str] = []
 
@@ -198,6 +206,7 @@ def test_bad_result_files_are_refused_by_name(tmp_path: Path) -> None:
         (b"\xff\xfe", "not a result file"),
         (whole.replace(b"cpu-blas", b"cpu-\xff\xff\xff\xff"), "not a whole result file"),
         (msgspec.json.encode(other | {"schema": 99}), "schema version 99"),
+        (msgspec.json.encode(other | {"schema": 0}), "schema version 0"),
         (msgspec.json.encode(other | {"points": [{"type": "nonsense"}]}), "not a whole result file"),
     ):
         path.write_bytes(content)

@@ -174,6 +174,25 @@ def test_warp_functions():
     np.testing.assert_array_equal(x, expected)
 
 
+def test_the_lane_to_read_from_wraps_round():
+    def kernel(x):
+        x[cuda.laneid] = cuda.shfl_sync(0xFFFFFFFF, cuda.laneid, 37)
+
+    x = np.zeros(32, np.int64)
+    record(kernel, (1,), (32,), x).check()
+    np.testing.assert_array_equal(x, 5)
+
+
+def test_size_of_the_grid():
+    def kernel(y):
+        y[0], y[1], y[2] = cuda.gridsize(3)
+        y[3] = cuda.gridsize(1)
+
+    y = np.zeros(4, np.int64)
+    record(kernel, (2, 3, 5), (7, 11, 13), y, trace=False)
+    np.testing.assert_array_equal(y, [14, 33, 65, 14])
+
+
 def test_a_shuffle_from_an_absent_lane_is_poisoned():
     def kernel(x):
         i = cuda.laneid

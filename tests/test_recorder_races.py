@@ -179,3 +179,61 @@ def test_an_atomic_races_with_a_plain_access():
 
     assert only(record(kernel, (1,), (3,), np.zeros(1), np.zeros(1), 1)).kind == "race"
     record(kernel, (1,), (3,), np.zeros(1), np.zeros(1), 5).check()
+
+
+@pytest.mark.parametrize(
+    ("x_is", "by"), [("updated", "read"), ("updated", "written"), ("read", "updated"), ("written", "updated")]
+)
+def test_an_atomic_races_with_a_plain_access_of_another_block(x_is, by):
+    def kernel(x, y):
+        how = x_is if cuda.blockIdx.x == 0 else by
+        if how == "updated":
+            cuda.atomic.add(x, 0, 1)
+        elif how == "written":
+            x[0] = 1
+        else:
+            y[cuda.blockIdx.x] = x[0]
+
+    assert only(record(kernel, (2,), (1,), np.zeros(1), np.zeros(2))).kind == "race between blocks"
+
+
+def test_the_first_block_is_not_forgotten_for_the_last():
+    """All blocks read, and the last writes what it has read itself."""
+
+    def kernel(x, y):
+        y[cuda.blockIdx.x] = x[0]
+        cuda.syncthreads()
+        if cuda.blockIdx.x == 1:
+            x[0] = 1
+
+    fault = only(record(kernel, (2,), (1,), np.zeros(1), np.zeros(2)))
+    assert (fault.kind, fault.threads[0].block, fault.other_threads[0].block) == ("race between blocks", (0,), (1,))
+
+
+def test_every_line_of_a_race_is_told():
+    """The only thread that writes in the first line is also the only one that reads in the second."""
+
+    def kernel(x, y):
+        if cuda.threadIdx.x == 0:
+            x[0] = 1  # first
+            y[0] = x[0]  # second
+        else:
+            x[0] = 2  # third
+
+    faults = record(kernel, (1,), (2,), np.zeros(1), np.zeros(1)).faults
+    first, second, third = (line_of(kernel, f"# {which}") for which in ("first", "second", "third"))
+    assert {(fault.line, fault.other_line) for fault in faults} == {(first, third), (second, third)}
+
+
+def test_dynamic_and_static_shared_memory_lie_apart():
+    def kernel(y):
+        dynamic, static = cuda.shared.array(0, float32), cuda.shared.array(32, float32)
+        i = cuda.threadIdx.x
+        dynamic[31 - i] = i
+        static[i] = i
+        cuda.syncthreads()
+        y[i] = dynamic[i] + static[i]
+
+    y = np.zeros(32)
+    record(kernel, (1,), (32,), y, shared_bytes=128).check()
+    np.testing.assert_array_equal(y, 31)

@@ -20,6 +20,7 @@ from kernels.measure import machine, results
 from rnn import checkpoint, report
 from rnn.batches import Batches, as_steps
 from rnn.data import load
+from rnn.interrupt import interrupt_flag
 from rnn.network import initial_weights
 from tests import idx
 
@@ -257,6 +258,19 @@ def test_ctrl_c_saves_and_the_printed_command_continues_to_the_same_bits(
     _train(tmp_path, *settings, "--steps", end, "--checkpoint", "whole.npz")
     _assert_same_bits(saved, tmp_path / "whole.npz")
     assert checkpoint.load(saved).header.transcript == checkpoint.load(tmp_path / "whole.npz").header.transcript
+
+
+def test_the_same_signal_again_stops_at_once() -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with interrupt_flag() as interrupted:
+        assert not interrupted
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        assert interrupted
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
 @pytest.mark.parametrize("seed", range(3))
