@@ -77,6 +77,8 @@ def test_overlapping_arguments_race():
 
     memory = np.zeros(33)
     assert only(record(kernel, (1,), (32,), memory[:-1], memory[1:])).kind == "race"
+    strided = np.lib.stride_tricks.as_strided(memory[1:], (32,), memory.strides)
+    assert only(record(kernel, (1,), (32,), memory[:-1], strided)).kind == "race"
     record(kernel, (1,), (32,), memory[:-1], memory[:-1]).check()
 
 

@@ -87,9 +87,10 @@ class Memory:
 
     def argument(self, name: str, data: NDArray) -> DeviceArray:
         """A NumPy array in global memory. Views of one array keep their distance, so overlaps are seen."""
-        owner = data
-        while isinstance(owner.base, np.ndarray):
-            owner = owner.base
+        owner, base = data, data.base
+        while base is not None:
+            owner = base if isinstance(base, np.ndarray) else owner
+            base = getattr(base, "base", None)  # as_strided puts an object of its own in between
         if id(owner) not in self._owners:
             low, high = np.lib.array_utils.byte_bounds(owner)
             self._owners[id(owner)] = self._reserve("global", high - low) - low
