@@ -3,6 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
+VERSION := -c 'import sys; print(*sys.version_info[:2], sep=".")'
+ifneq ($(origin PYTHON), file)
+ifneq ($(wildcard $(VENV)/created),)
+ifneq ($(shell $(PYTHON) $(VERSION)), $(shell $(RUN) $(VERSION)))
+$(error $(VENV) is of Python $(shell $(RUN) $(VERSION)), not of $(PYTHON): remove it first (rm -rf $(VENV)))
+endif
+endif
+endif
+
 .PHONY: train test scaling gpu readme gallery lint clean
 
 train: $(VENV)/installed

@@ -48,10 +48,12 @@ def main(arguments: list[str] | None = None) -> None:
     with cli.errors_as_lines():
         cli.require_results(options.results)
         _pictures.require(options.plot)
-        found = cli.read_results(options.source) if options.source else _measure(options, arguments)
+        if options.source:
+            found = _header.read(options.source, "times of processes", Scaling.of)
+        else:
+            found = _measure(options, arguments)
         scaling = Scaling.of(found)
-        if scaling is None:
-            raise cli.CommandError(f"{options.source} holds no times of processes; it is of another experiment")
+        assert scaling
         other = Network(options.latency / 1e6, options.bandwidth * 1e9)
         if options.results:
             cli.write_results(options.results, found)
@@ -130,6 +132,8 @@ def _check(options: argparse.Namespace) -> None:
         raise cli.CommandError(f"{max(options.processes)} processes cannot share {options.images} images")
     if started().processes > 1:
         raise cli.CommandError("start it without mpiexec: it starts its processes itself")
+    if options.hostfile and not options.hostfile.is_file():
+        raise cli.CommandError(f"there is no file {options.hostfile} of machines")
     reason = kernels.unavailable("mpi-summa") or (None if mpiexec() else f"mpiexec is not installed: {install('mpi')}")
     if reason:
         raise cli.CommandError(reason, cli.ABSENT)
@@ -157,6 +161,8 @@ def _run(options: argparse.Namespace, processes: int, each: int, check: bool) ->
 def told(said: str) -> str:
     """The line that tells most of what a group that failed has said."""
     lines = said.strip().splitlines()
+    # Hydra's launcher adds where in its own source it ended
+    lines = [line for line in lines if not line.startswith("[mpiexec@")] or lines
     texts = [line for line in lines if line.strip("-")] or [""]
     # Open MPI's launcher begins with what it is about, between lines of dashes; Python ends with that
     about = texts[-1] if texts == lines else texts[0]

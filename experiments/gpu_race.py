@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
     with cli.errors_as_lines():
         cli.require_results(options.results)
         if options.source:
-            _show(cli.read_results(options.source))
+            _show(_header.read(options.source, "race", _by_shape))
             return
         own = [name for name in CUDA if kernels.unavailable(name) is None]
         asked = [cli.get_kernel(name, needs_gpu=True) for name in options.kernel or own or [YARDSTICKS["float32"]]]

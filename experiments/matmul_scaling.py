@@ -96,11 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
                     "--from shows all of a result file; --kernel, --sizes and --shapes choose what to measure"
                 )
             _pictures.require(options.plot)
-            found = cli.read_results(options.source)
-            if not _points(found):
-                raise cli.CommandError(f"{options.source} holds no rates of kernels; it is of another experiment")
-            _header.show_source(found)
-            _show(found, options.plot)
+            _show(_header.read(options.source, "rates of kernels", _points), options.plot)
         else:
             _measure(options, arguments)
 

@@ -41,11 +41,12 @@ def main(arguments: list[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     with cli.errors_as_lines():
         cli.require_results(options.results)
-        found = cli.read_results(options.source) if options.source else _measure(options, arguments)
         from experiments import _reference_tables
 
-        if not _reference_tables.agreements(found.points):
-            raise cli.CommandError(f"{options.source} holds no comparison; it is of another experiment")
+        if options.source:
+            found = _header.read(options.source, "comparison", lambda found: _reference_tables.agreements(found.points))
+        else:
+            found = _measure(options, arguments)
         _reference_tables.show(found.points)
         if options.results:
             cli.write_results(options.results, found)

@@ -40,9 +40,10 @@ def main(arguments: list[str] | None = None) -> None:
     with cli.errors_as_lines():
         cli.require_results(options.results)
         _pictures.require(options.plot)
-        found = cli.read_results(options.source) if options.source else _measure(options, arguments)
-        if not found.levels or found.ceilings is None:
-            raise cli.CommandError(f"{options.source} holds no roofs; it is not a result file of this experiment")
+        if options.source:
+            found = _header.read(options.source, "roofs", lambda found: found.levels and found.ceilings)
+        else:
+            found = _measure(options, arguments)
         _show(found)
         if options.plot:
             from plots import roofline

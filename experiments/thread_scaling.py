@@ -44,7 +44,10 @@ def main(arguments: list[str] | None = None) -> None:
     with cli.errors_as_lines():
         cli.require_results(options.results)
         _pictures.require(options.plot)
-        found = cli.read_results(options.source) if options.source else _measure(options, arguments)
+        if options.source:
+            found = _header.read(options.source, "times by number of threads", _by_work)
+        else:
+            found = _measure(options, arguments)
         _show(found)
         if options.plot:
             from plots import threads as figure
@@ -117,19 +120,23 @@ def serial_share(counts: Sequence[int], times: Sequence[float], cores: int) -> f
     return min(max(share, 0.0), 1.0)
 
 
-def _show(found: Results) -> None:
-    from experiments._tables import marked, print_table, table
-    from kernels.measure.beyond import Beyond
+def _by_work(found: Results) -> dict[str, list[ThreadPoint]]:
     from kernels.measure.results import ThreadPoint
-    from kernels.measure.timing import spread
 
-    cores = found.machine.threads
     points: dict[str, list[ThreadPoint]] = {}
     for point in found.points:
         if isinstance(point, ThreadPoint):
             points.setdefault(point.work, []).append(point)
-    if not points:
-        raise cli.CommandError("the result file holds no times by number of threads; it is of another experiment")
+    return points
+
+
+def _show(found: Results) -> None:
+    from experiments._tables import marked, print_table, table
+    from kernels.measure.beyond import Beyond
+    from kernels.measure.timing import spread
+
+    cores = found.machine.threads
+    points = _by_work(found)
     counts = sorted({point.threads for own in points.values() for point in own})
     made = table(
         f"Speed-up over 1 thread; {cores} cores", "work", *(f"{count} threads" for count in counts), "serial share"

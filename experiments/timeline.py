@@ -38,10 +38,8 @@ def main(arguments: list[str] | None = None) -> None:
     with cli.errors_as_lines():
         cli.require_results(options.results)
         _pictures.require(options.plot)
-        found = cli.read_results(options.source) if options.source else _measure(options, arguments)
+        found = _header.read(options.source, "timelines", timelines) if options.source else _measure(options, arguments)
         points = timelines(found)
-        if not points:
-            raise cli.CommandError(f"{options.source} holds no timelines; it is not a result file of this experiment")
         _show(points)
         if options.plot:
             _draw(found, options.plot)

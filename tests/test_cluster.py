@@ -207,6 +207,8 @@ def test_three_groups_are_measured_and_verified(tmp_path: Path) -> None:
         ("", ""),
         ("Traceback\n  line\nValueError: no\n", "ValueError: no"),
         ("note\nerror: rank 1 failed\nmore\n", "rank 1 failed"),
+        ("ssh: no host\n[mpiexec@a] launch failed\n[mpiexec@a] main: error\n", "ssh: no host"),
+        ("[mpiexec@a] main: error\n", "[mpiexec@a] main: error"),
         ("-----\nThere are not enough slots\n\n  python\n-----\n", "There are not enough slots"),
         ("-----\nA process\n-----\nerror: rank 1 failed\n", "rank 1 failed"),
     ],

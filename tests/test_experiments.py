@@ -38,6 +38,7 @@ from plots.style import THEMES
 from rnn import reference_network
 from rnn.settings import Settings
 
+OTHER = Path(__file__).parents[1] / "experiments/results/training_race.json"
 TWO_SIZES = ["--sizes", "8", "33", "--min-time", "0.001"]
 
 
@@ -167,6 +168,8 @@ def test_the_peak_is_measured_again_before_a_rate_is_rejected(
         (["--plot", "picture.bmp"], cli.USAGE, ".png, .svg or .pdf"),
         (["--results", "/nowhere/run.json"], cli.USAGE, "/nowhere/run.json"),
         (["--from", "nothing.json"], cli.USAGE, "nothing.json"),
+        (["--from", str(OTHER)], cli.USAGE, "holds no rates of kernels; it is of another experiment"),
+        (["--from", str(OTHER), "--sizes", "64"], cli.USAGE, "--from shows all of a result file"),
         (["--threads", "0"], cli.USAGE, "at least 1"),
     ],
 )

@@ -214,7 +214,9 @@ def test_race_against_cublas(clock: Clock, tmp_path: Path, capsys: pytest.Captur
     assert shown.startswith("Machine: ")
     assert "0.50" in shown
     gpu_race.main(["--from", str(file)])
-    assert shown.endswith(capsys.readouterr().out)
+    machine_line, tables = capsys.readouterr().out.split("\n", 1)
+    assert "; measured 20" in machine_line
+    assert shown.endswith(tables)
 
 
 class Halves(InTwoSteps):
@@ -295,6 +297,24 @@ def test_a_result_file_names_what_its_figures_depend_on(
     assert [(p["inputs"], p["rounds_to"], p["sm_clock"]) for p in written["points"]] == [
         ("N(0,1)", "tf32, cut off", 1980), ("N(0,1)", "tf32", 1980),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", [gpu_race.main, tune.main])
+def test_where_there_is_no_gpu_no_other_kernel_is_advised(
+    command: Callable[[list[str]], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(kernels, "unavailable", lambda name: "no driver" if name.startswith("cuda") else None)
+    with pytest.raises(SystemExit) as ended:
+        command([])
+    assert ended.value.code == cli.ABSENT
+    assert capsys.readouterr().err.endswith("cannot run here: no driver\n")
+
+
+def test_race_shows_no_file_of_another_experiment(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        gpu_race.main(["--from", str(Path(gpu.RESULTS) / "training_race.json")])
+    assert ended.value.code == cli.USAGE
+    assert "holds no race; it is of another experiment" in capsys.readouterr().err
 
 
 def test_race_refuses_wrong_results(

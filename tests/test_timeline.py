@@ -281,7 +281,9 @@ def test_the_engines_of_a_cpu_from_the_command_to_the_picture(
     again = tmp_path / "again.json"
     timeline.main(["--from", str(file), "--results", str(again)])
     assert again.read_bytes() == file.read_bytes()
-    assert shown.split("\n", 1)[1].startswith(capsys.readouterr().out.split("wrote")[0])
+    machine_line, tables = capsys.readouterr().out.split("\n", 1)
+    assert "; measured 20" in machine_line
+    assert tables.split("wrote")[0] in shown
 
 
 # bad input
