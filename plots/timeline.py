@@ -7,8 +7,9 @@ from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import ConnectionPatch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.transforms import Bbox, TransformedBbox
+from mpl_toolkits.axes_grid1.inset_locator import BboxConnectorPatch
 
 from kernels.measure.results import Results, TimelinePoint
 from kernels.measure.timeline import Phase
@@ -102,13 +103,17 @@ def _enlarge(figure: Figure, strip: Axes, part: Axes, point: TimelinePoint, colo
     first, last = (1e6 * share * point.seconds for share in _PART)
     _strip(part, point, colours)
     part.set_xlim(first, last)
-    for edge, corner in ((first, 0), (last, 1)):
+    for edge in (first, last):
         strip.plot([edge, edge], [0, 1], color=colours.ink, linewidth=0.8)
-        lead = ConnectionPatch((edge, 0), (corner, 1), strip.get_xaxis_transform(), part.transAxes)
-        lead.set(color=colours.series[0], linewidth=0.8, zorder=-1)
-        figure.add_artist(lead)
-    for label in strip.get_xticklabels():  # which the leads pass behind
-        label.set_bbox({"facecolor": colours.paper, "edgecolor": "none", "pad": 1})
+    here = TransformedBbox(Bbox.from_extents(first, 0, last, 1), strip.get_xaxis_transform())
+    lower_left, lower_right, upper_left, upper_right = 3, 4, 2, 1
+    # a faint area, on which the strip's tick labels stay legible: lines would run through them
+    figure.add_artist(
+        BboxConnectorPatch(
+            here, part.bbox, lower_left, upper_left, lower_right, upper_right,
+            facecolor=colours.faint, edgecolor="none", zorder=-1,
+        )
+    )  # fmt: skip
 
 
 def _sums(axes: Axes, point: TimelinePoint, colours: Theme) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.text import Text
+from mpl_toolkits.axes_grid1.inset_locator import BboxConnectorPatch
 
 from experiments import timeline
 from kernels.measure import results
@@ -101,5 +102,13 @@ def test_a_part_is_enlarged_where_there_is_something_to_see() -> None:
     (part,) = (axes for axes in drawn.axes if axes.collections and not axes.get_title(loc="left"))
     begin, end = part.get_xlim()
     assert (begin, end) == pytest.approx((0.15 * 36_000, 0.185 * 36_000))
+    (area,) = (artist for artist in drawn.artists if isinstance(artist, BboxConnectorPatch))
+    drawn.draw_without_rendering()
+    corners = {tuple(corner) for corner in area.get_path().vertices.round(6)}
+    strip = next(axes for axes in drawn.axes if axes.get_title(loc="left").startswith("stepwise"))
+    above = strip.get_xaxis_transform().transform([(begin, 0), (end, 0)])
+    below = part.transAxes.transform([(0, 1), (1, 1)])
+    assert corners == {tuple(corner) for corner in np.concatenate([above, below]).round(6)}
+    assert not any(label.get_bbox_patch() for label in strip.get_xticklabels()), "nothing hides what leads there"
     inside = [bar for own in _bars(part).values() for bar in own if begin < bar[0] < end]
     assert len(inside) >= 4
