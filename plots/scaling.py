@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from kernels.measure.results import MatmulPoint, Results
+from plots.labels import apart
 from plots.style import Theme, is_yardstick, line_styles, series, themed
 
 __all__ = ["draw"]
@@ -68,23 +69,15 @@ def _lines(
     panel.xaxis.set_minor_locator(NullLocator())
     right = max(x for x, _ in ends.values())
     panel.set_xlim(min(ticks) * 0.85, right * 5.5)
-    heights = _spread({name: y for name, (_, y) in ends.items()})
+    last = [y for _, y in ends.values()]
+    gap = max((max(last) / min(last)) ** (1 / _LABELS), 1.45)
+    heights = apart({name: y for name, (_, y) in ends.items()}, gap)
     for name, (x, y) in ends.items():
         panel.annotate(
             name, (x, y), (right * 1.25, heights[name]), color=colour[name], va="center", fontsize=11,
             bbox={"facecolor": paper, "edgecolor": "none", "pad": 1.5},  # no line runs through a name
             arrowprops={"arrowstyle": "-", "color": colour[name], "alpha": 0.4, "linewidth": 0.8, "relpos": (0, 0.5)},
         )  # fmt: skip
-
-
-def _spread(heights: dict[str, float]) -> dict[str, float]:
-    """Push labels apart on the logarithmic axis, downwards from the highest."""
-    placed: dict[str, float] = {}
-    gap = max((max(heights.values()) / min(heights.values())) ** (1 / _LABELS), 1.45)
-    above = np.inf
-    for name, height in sorted(heights.items(), key=lambda item: -item[1]):
-        above = placed[name] = min(height, above / gap)
-    return placed
 
 
 def _two_lines(shape: str) -> str:

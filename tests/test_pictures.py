@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from experiments import gallery, readme, training_race
 from kernels.measure import results
+from kernels.measure.bandwidth import Level
 from kernels.measure.ceilings import Ceilings
 from kernels.measure.results import TranscriptLine
-from plots import accuracy, machines, race
+from plots import accuracy, machines, race, roofline
+from plots.labels import apart
 from tests.points import training_point
 from tests.test_reference_check import _agreement
 
@@ -64,6 +69,57 @@ def test_accuracy_shows_both_intervals_of_a_run() -> None:
         (0.83, 0.94),
         (0.86, 0.88),
     }
+
+
+def _boxes(figure: Figure, texts: Collection[str]) -> dict[str, Bbox]:
+    """Where texts stand, in pixels; without the arrows of those that have one."""
+    figure.draw_without_rendering()
+    shown = (text for text in figure.findobj(Text) if text.get_text() in texts)
+    found = {text.get_text(): Text.get_window_extent(text) for text in shown}
+    assert found.keys() == set(texts)
+    return found
+
+
+def _matmul(kernel: str, m: int, k: int, n: int, seconds: float) -> results.MatmulPoint:
+    return results.MatmulPoint(kernel, m, k, n, threads=2, status="ok", samples=[seconds] * 7)
+
+
+def test_labels_are_pushed_down_from_the_highest() -> None:
+    assert apart({"low": 9.0, "high": 20.0, "far": 1.0, "middle": 10.0}, gap=2.0) == {
+        "high": 20.0, "middle": 10.0, "low": 5.0, "far": 1.0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("bandwidths", [(352, 204, 165, 31), (110, 56, 60, 31), (60, 60.1, 60.2, 60.3)])
+def test_names_of_roofs_stand_on_no_line_and_apart(bandwidths: tuple[float, ...]) -> None:
+    names = ("L1", "L2", "L3", "memory")
+    levels = [Level(name, 2**15, 1e9 * bandwidth) for name, bandwidth in zip(names, bandwidths, strict=True)]
+    points = [_matmul("cpu-python", 64, 64, 64, 2e-2), _matmul("cpu-blas", 64, 64, 64, 1e-5)]
+    figure = roofline.draw(results.new("x", [], points, Ceilings(2, 233e9, 3e10), levels))
+    labels = [f"{level.name} {level.bandwidth / 1e9:.0f} GB/s" for level in levels]
+    boxes = list(_boxes(figure, labels).values())
+    (axes,) = figure.axes
+    roofs = [line for line in axes.lines if len(line.get_xdata()) == 2]
+    assert len(roofs) == 5
+    first = min(axes.transData.transform(line.get_xydata())[:, 0].min() for line in roofs)
+    for place, box in enumerate(boxes):
+        assert axes.bbox.xmin < box.xmin < box.xmax < first
+        assert not any(box.overlaps(other) for other in boxes[:place])
+
+
+def test_shapes_of_one_intensity_are_told_apart() -> None:
+    sides = ((128, 156, 512), (128, 512, 156), (156, 128, 512), (64, 64, 64))
+    points = [_matmul("cpu-blas", *side, 1e-4) for side in sides]
+    figure = roofline.draw(results.new("x", [], points, Ceilings(2, 1e12, 1e10), [Level("memory", 2**62, 1e10)]))
+    (axes,) = figure.axes
+    marks = {marker: _marks(axes, marker) for marker in "^v<o"}
+    assert all(len(places) == 1 for places in marks.values())
+    x = [place for marker in "^v<" for place, _ in marks[marker]]
+    assert x == sorted(set(x))
+    assert x[1] == pytest.approx(points[0].intensity)
+    assert {x for x, _ in marks["o"]} == {points[3].intensity}
+    assert "▲ 128x156x512\n▼ 128x512x156\n◀ 156x128x512" in _texts(axes)
+    assert "64²" in _texts(axes)
 
 
 def _run(*, price: float | None, real: float, published: bool = False) -> machines.Run:
