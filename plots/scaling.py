@@ -68,13 +68,15 @@ def _lines(
     panel.set_xticks(ticks, [str(tick) for tick in ticks])
     panel.xaxis.set_minor_locator(NullLocator())
     right = max(x for x, _ in ends.values())
-    panel.set_xlim(min(ticks) * 0.85, right * 5.5)
+    left = min(ticks) * 0.85
+    width = right / left  # as a factor; half as much again leaves room for the longest name
+    panel.set_xlim(left, right * width**0.5)
     last = [y for _, y in ends.values()]
     gap = max((max(last) / min(last)) ** (1 / _LABELS), 1.45)
     heights = apart({name: y for name, (_, y) in ends.items()}, gap)
     for name, (x, y) in ends.items():
         panel.annotate(
-            name, (x, y), (right * 1.25, heights[name]), color=colour[name], va="center", fontsize=11,
+            name, (x, y), (right * width**0.03, heights[name]), color=colour[name], va="center", fontsize=11,
             bbox={"facecolor": paper, "edgecolor": "none", "pad": 1.5},  # no line runs through a name
             arrowprops={"arrowstyle": "-", "color": colour[name], "alpha": 0.4, "linewidth": 0.8, "relpos": (0, 0.5)},
         )  # fmt: skip

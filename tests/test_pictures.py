@@ -17,7 +17,7 @@ from kernels.measure import results
 from kernels.measure.bandwidth import Level
 from kernels.measure.ceilings import Ceilings
 from kernels.measure.results import TranscriptLine
-from plots import accuracy, machines, race, roofline
+from plots import accuracy, machines, race, roofline, scaling
 from plots.labels import apart
 from tests.points import training_point
 from tests.test_reference_check import _agreement
@@ -120,6 +120,15 @@ def test_shapes_of_one_intensity_are_told_apart() -> None:
     assert {x for x, _ in marks["o"]} == {points[3].intensity}
     assert "▲ 128x156x512\n▼ 128x512x156\n◀ 156x128x512" in _texts(axes)
     assert "64²" in _texts(axes)
+
+
+@pytest.mark.parametrize("sizes", [(512,), (32, 64), (16, 4096)])
+@pytest.mark.parametrize("name", ["cpu-numba-reordered", "cuda-cupy-hopper-tf32"])
+def test_names_at_the_ends_of_lines_stay_in_their_panel(name: str, sizes: tuple[int, ...]) -> None:
+    points = [_matmul(name, size, size, size, 1e-4) for size in sizes] + [_matmul(name, 128, 156, 512, 1e-4)]
+    figure = scaling.draw(results.new("x", [], points, ceilings=None))
+    (box,) = _boxes(figure, [name]).values()
+    assert box.xmax < figure.axes[0].bbox.xmax
 
 
 def _run(*, price: float | None, real: float, published: bool = False) -> machines.Run:
