@@ -25,6 +25,7 @@ EXAMPLES = """\
   python -m experiments.thread_scaling --size 512 --most 8 --plot threads.png
 exit codes: 0 done, 2 wrong usage"""
 
+_ALL = 1.1  # so much of a fitted share may be noise, and the share be all
 KERNELS = ("cpu-blas", "cpu-numba-parallel", "cpu-numba-tiled", "cpu-numba-simd")
 
 
@@ -112,12 +113,15 @@ def _work(size: int) -> dict[str, Callable[[], object]]:
 
 
 def serial_share(counts: Sequence[int], times: Sequence[float], cores: int) -> float | None:
-    """Amdahl's s, 0 to 1, by least squares over the thread counts up to the cores; None where one count is all."""
+    """Amdahl's s, 0 to 1, by least squares over the thread counts up to the cores.
+
+    None where one count is all, and where more threads take longer than one: work that is serial takes as long.
+    """
     shared = [(1 - 1 / n, t / times[0] - 1 / n) for n, t in zip(counts, times, strict=True) if 1 < n <= cores]
     if not shared:
         return None
     share = sum(x * y for x, y in shared) / sum(x * x for x, _ in shared)
-    return min(max(share, 0.0), 1.0)
+    return None if share > _ALL else min(max(share, 0.0), 1.0)
 
 
 def _by_work(found: Results) -> dict[str, list[ThreadPoint]]:

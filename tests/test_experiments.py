@@ -242,6 +242,11 @@ def test_serial_share_is_amdahls(share: float) -> None:
     assert thread_scaling.serial_share([1], [1.0], cores=4) is None
 
 
+def test_no_serial_share_explains_threads_that_are_slower_than_one() -> None:
+    assert thread_scaling.serial_share([1, 2], [1.0, 1.02], cores=2) == 1.0, "noise"
+    assert thread_scaling.serial_share([1, 2], [1.0, 2.4], cores=2) is None
+
+
 def test_thread_scaling_shows_and_draws_a_result_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = _results([results.ThreadPoint("work", count, [1.0 / min(count, 2)] * 7) for count in (1, 2, 4)])
     found = msgspec.structs.replace(found, machine=msgspec.structs.replace(found.machine, threads=2))
