@@ -15,9 +15,11 @@ from experiments.exercises import _check
 from experiments.exercises._task import STUBS, Task
 from experiments.exercises._tasks import TASKS, find
 from kernels import cli
+from kernels.cuda import offline
 from tests.exercises.wrong import WRONG
 
 SOLUTIONS = Path(__file__).parent / "exercises"
+needs_compiler = pytest.mark.skipif(offline.why_no_compiler() is not None, reason=str(offline.why_no_compiler()))
 
 
 def _solution(name: str) -> str:
@@ -49,7 +51,78 @@ def test_there_are_ten_with_a_stub_and_a_solution_each() -> None:
 @pytest.mark.parametrize("name", [task.name for task in TASKS])
 def test_the_solution_is_accepted(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     command.main(["check", str(SOLUTIONS / f"{name}.py")])
-    assert "accepted. Right at sizes" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "accepted. Right at sizes" in said
+    assert ("  It compiles for a GPU." if offline.why_no_compiler() is None else "Not compiled") in said
+
+
+_LOOP = "        for k in range(TILE):\n            total += a_tile[y, k] * b_tile[k, x]\n"
+_HELPER = "def times(x, y):\n    return x * y\n\n\n"
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("old", "new", "line", "says"),
+    [
+        (_LOOP, "        total += sum([a_tile[y, q] * b_tile[q, x] for q in range(TILE)])\n", 18, "attribute 'append'"),
+        (_LOOP, "        total += sum(a_tile[y, q] * b_tile[q, x] for q in range(TILE))\n", 18, "use of yield"),
+        (
+            _LOOP,
+            "        d = {q: a_tile[y, q] * b_tile[q, x] for q in range(TILE)}\n"
+            "        for q in range(TILE):\n            total += d[q]\n",
+            18,
+            "DictType[undefined,undefined]",
+        ),
+        (
+            "            total += a_tile",
+            "            s = f'{k:3d}'\n            total += a_tile",
+            19,
+            "f-strings not supported",
+        ),
+        (
+            "    a_tile = cuda.shared.array((TILE, TILE), float32)\n",
+            "    n = a.shape[1] + TILE\n    a_tile = cuda.shared.array((n, TILE), float32)\n",
+            None,  # Numba names none
+            "Function(<function shared.array>) found for signature: array(Tuple(int64, ",
+        ),
+        (
+            "b_tile = cuda.shared.array((TILE, TILE)",
+            "b_tile = cuda.shared.array((TILE, TILE + 1)",
+            None,
+            "shared.array",
+        ),
+        ("@cuda.jit\n", "", 7, "no kernel of a GPU"),
+        ("@cuda.jit\n", "from numba import njit\n\n\n@njit\n", 10, "no kernel of a GPU"),
+    ],
+)
+def test_what_no_gpu_can_run_is_rejected(old: str, new: str, line: int | None, says: str, tmp_path: Path) -> None:
+    text = _solution("shared_tile")
+    assert text.count(old) == 1
+    rejected = _rejection(text.replace(old, new), "shared_tile", tmp_path)
+    assert (rejected.kind, rejected.line) == ("compile", line)
+    assert says in rejected.says
+    assert "0x7" not in rejected.says
+    assert rejected.hint.endswith(".")
+
+
+@needs_compiler
+def test_a_function_that_a_kernel_calls_is_a_device_function(tmp_path: Path) -> None:
+    called = _solution("shared_tile").replace("a_tile[y, k] * b_tile[k, x]", "times(a_tile[y, k], b_tile[k, x])")
+    plain = called.replace("@cuda.jit\n", f"{_HELPER}@cuda.jit\n")
+    rejected = _rejection(plain, "shared_tile", tmp_path)
+    assert str(rejected).startswith("line 23: right, but it does not compile for a GPU: Untyped global name 'times'")
+    assert "@cuda.jit(device=True)" in rejected.hint
+    (tmp_path / "mine.py").write_text(plain.replace(_HELPER, f"@cuda.jit(device=True)\n{_HELPER}"))
+    assert _check.check(tmp_path / "mine.py", _task("shared_tile")) is None
+
+
+def test_without_a_compiler_the_answer_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(offline, "_find", lambda tool: None)
+    command.main(["check", str(SOLUTIONS / "histogram.py")])
+    _, line = capsys.readouterr().out.splitlines()
+    assert line == f"  Not compiled for a GPU: {offline.why_no_compiler()}"
 
 
 @pytest.mark.parametrize("name", [task.name for task in TASKS])
@@ -163,8 +236,8 @@ def test_check_tells_each_file_and_exits_1(tmp_path: Path, capsys: pytest.Captur
     assert stop.value.code == cli.CHECK_FAILED
     said = capsys.readouterr().out.splitlines()
     assert "accepted" in said[0]
-    assert "not yet. line" in said[1]
-    assert "another thread may come in between" in said[2]
+    assert "not yet. line" in said[2]
+    assert "another thread may come in between" in said[3]
 
 
 def test_list_and_show(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from kernels.__main__ import main
@@ -24,6 +25,8 @@ from kernels.ladder import LADDER
 ROOT = Path(__file__).resolve().parents[1]
 MISSING = offline.why_no_compiler()
 needs_compiler = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
+
+SQUARES = [np.zeros((2, 2), np.float32)] * 3
 
 LAYOUTS: list[dict[str, Any]] = [
     {"a": a, "b": b, "aligned": aligned} for aligned in (True, False) for a in "CF" for b in "CF"
@@ -188,7 +191,7 @@ def test_numba_kernels_are_measured_too() -> None:
             local[i] = a[0, i]
         c[0, 0] = local[int(b[0, 0])]
 
-    fine, slow = offline.compile_numba(shared, 61), offline.compile_numba(indexed, 61)
+    fine, slow = offline.compile_numba(shared, 61, SQUARES), offline.compile_numba(indexed, 61, SQUARES)
     assert (fine.target, fine.static_shared, fine.spill_bytes, fine.local_bytes) == ("sm_61", 256, 0, 0)
     assert slow.local_bytes == 128
 
@@ -199,7 +202,7 @@ def test_numba_kernels_keep_the_limit_that_they_ask_for() -> None:
 
     from kernels.cuda import numba_register
 
-    limited = offline.compile_numba(cuda.jit(max_registers=64)(numba_register.kernel.py_func), 80)
+    limited = offline.compile_numba(cuda.jit(max_registers=64)(numba_register.kernel.py_func), 80, SQUARES)
     assert limited.registers <= 64
     assert limited.spill_bytes > 0
 
@@ -213,7 +216,34 @@ def test_numba_errors_are_compile_errors() -> None:
         c[0, 0] = a.no_such_thing
 
     with pytest.raises(CompileError, match=r"test_offline does not compile:\n(.*\n)*.*no_such_thing"):
-        offline.compile_numba(wrong, 80)
+        offline.compile_numba(wrong, 80, SQUARES)
+
+
+@needs_compiler
+def test_what_numba_gives_up_on_is_a_compile_error_too() -> None:
+    from numba import cuda
+
+    @cuda.jit
+    def wrong(a: Any, b: Any, c: Any) -> None:
+        c[0, 0] = len({a[0, 0], b[0, 0]})
+
+    with pytest.raises(CompileError, match="build_set"):
+        offline.compile_numba(wrong, 80, SQUARES)
+
+
+@needs_compiler
+def test_device_functions_are_compiled_without_a_gpu() -> None:
+    from numba import cuda
+
+    @cuda.jit(device=True)
+    def times(x: Any, y: Any) -> Any:
+        return x * y
+
+    @cuda.jit
+    def kernel(digits: Any, y: Any) -> None:
+        y[0] = times(y[0], digits[0])
+
+    assert offline.compile_numba(kernel, 61, [np.zeros(1, np.int32), np.zeros(1, np.float32)]).target == "sm_61"
 
 
 @needs_compiler

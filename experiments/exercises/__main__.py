@@ -76,7 +76,7 @@ def _check(options: argparse.Namespace) -> None:
             raise cli.CommandError(f"{path} is not a file; python -m experiments.exercises start NAME makes one")
         try:
             task = _task(exercise_of(path))
-            check(path, task)
+            uncompiled = check(path, task)
         except Rejected as reason:
             rejected += 1
             print(f"{path}: not yet. {reason}")
@@ -84,6 +84,7 @@ def _check(options: argparse.Namespace) -> None:
         else:
             sizes = ", ".join("x".join(map(str, size)) for size in task.sizes)
             print(f"{path}: accepted. Right at sizes {sizes}, in three orders of the threads; {task.goal}.")
+            print(f"  Not compiled for a GPU: {uncompiled}" if uncompiled else "  It compiles for a GPU.")
     if rejected:
         raise SystemExit(cli.CHECK_FAILED)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import ast
+import re
 import signal
 import threading
 import traceback
@@ -19,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.exercises._task import Operands, Shape, Task
+from kernels.cuda import offline
+from kernels.cuda.compile import CompileError
 from kernels.recorder import Fault, Order, record
 from kernels.recorder.substitute import python_function
 
@@ -42,12 +45,16 @@ _HINTS = {
     "unwritten": "No thread stored this result. Which thread should have?",
     "wrong": "Compute one result by hand for the smallest size, and follow its thread.",
     "changed": "The inputs are only for reading.",
+    "compile": "A GPU has numbers, loops, arrays and numba.cuda, but no lists, dicts, sets, generators, texts or try. "
+    "A function that the kernel calls needs @cuda.jit(device=True) above it. The shape of a shared or local array is "
+    "of plain numbers, or of names set above the kernel, without arithmetic.",
 }
 
 
 @dataclass(eq=False)
 class Rejected(Exception):  # noqa: N818 - reads as what happened
-    """kind: a fault of the recorder, or unwritten, wrong, changed, target, error, endless or file. line: if known."""
+    """kind: a fault of the recorder, or unwritten, wrong, changed, target, compile, error, endless or file.
+    line: if known."""
 
     kind: str
     says: str
@@ -74,12 +81,16 @@ def exercise_of(path: Path) -> str:
     raise Rejected("file", "it does not say which exercise it is", 'Keep the line EXERCISE = "..." of the stub.')
 
 
-def check(path: Path, task: Task) -> None:
-    """Return if the kernel in the file is right and reaches the exercise's target. Raises Rejected."""
+def check(path: Path, task: Task) -> str | None:
+    """Return if the kernel in the file is right, reaches the exercise's target and compiles for a GPU.
+
+    What is returned is why it could not be compiled here, or None where it was. Raises Rejected.
+    """
     kernel = _kernel(path, task)
     for size in task.sizes:
         for order in _ORDERS:
             _try(path, kernel, task, size, order)
+    return _compile(path, kernel, task)
 
 
 def _kernel(path: Path, task: Task) -> Any:
@@ -110,6 +121,34 @@ def _try(path: Path, kernel: Any, task: Task, size: Shape, order: Order) -> None
     _compare(operands, task, size)
     if missed := task.missed(recording, size):
         raise Rejected("target", f"right, but {missed.says} (size {_times(size)})", _sentence(missed.hint))
+
+
+def _compile(path: Path, kernel: Any, task: Task) -> str | None:
+    from numba.cuda.dispatcher import CUDADispatcher
+
+    if not isinstance(kernel, CUDADispatcher):
+        first = python_function(kernel).__code__.co_firstlineno
+        raise Rejected("compile", "right, but no kernel of a GPU", "Keep the stub's @cuda.jit above it.", first)
+    if missing := offline.why_no_compiler():
+        return missing
+    try:
+        # the oldest chip that is compiled for: what it can do, all can
+        offline.compile_numba(kernel, offline.ARCHITECTURES[0], task.operands(task.sizes[0]).arguments)
+    except CompileError as error:
+        says, line = _told(error, path)
+        raise _rejected("compile", f"right, but it does not compile for a GPU: {says}", task, line) from error
+    return None
+
+
+def _told(error: CompileError, path: Path) -> tuple[str, int | None]:
+    """What a compiler says first, without its own workings, and the first line of the file that it names."""
+    _, text = str(error).split("\n", 1)
+    place = re.search(rf'{re.escape(path.name)}(?:", line | \()(\d+)', text)
+    lines = [
+        line.strip().lstrip("->= ") for line in text.splitlines() if line.strip() and not line.startswith("Failed in ")
+    ]
+    says = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    return re.sub(r" at 0x\w+|\.? Raised from .*", "", says), int(place[1]) if place else None
 
 
 def _compare(operands: Operands, task: Task, size: Shape) -> None:

@@ -14,11 +14,16 @@ import importlib.util
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from kernels.cuda.compile import CompileError
 from kernels.cuda.compiled import Compiled
@@ -53,6 +58,7 @@ _FILES = {
     "nvvm": "cuda_nvcc/nvvm/lib64/libnvvm.so",
 }
 _INSTALL = f"{install('test')}, on Linux"
+_ASKED = threading.Lock()
 
 
 def why_no_compiler() -> str | None:
@@ -93,7 +99,9 @@ def compile_kernel(
     "F". aligned: as in `Program.options`. Kept for the life of the process. Raises CompileError.
     """
     if name not in PROGRAMS:
-        return compile_numba(_module(name).kernel, architecture, a, b)
+        matrix = np.empty((2, 2), np.float32)
+        operands = [matrix.T if layout == "F" else matrix for layout in (a, b, "C")]
+        return compile_numba(_module(name).kernel, architecture, operands)
     program = PROGRAMS[name]
     options = program.options(tile, a_k_contiguous=a == "C", b_k_contiguous=b == "F", aligned=aligned)
     return compile_source(program.source, f"sm_{architecture}{program.variant}", options)
@@ -107,24 +115,36 @@ def compile_source(source: Path, target: str, options: tuple[str, ...] = ()) -> 
     return Compiled.read(target, log, cubin)
 
 
-def compile_numba(kernel: Any, architecture: int, a: str = "C", b: str = "C") -> Compiled:
-    """Any Numba CUDA kernel (a, b, c) of 2-D float32 arrays as machine code. Raises CompileError."""
+def compile_numba(kernel: Any, architecture: int, arguments: Sequence[Any]) -> Compiled:
+    """Any Numba CUDA kernel as machine code for a call with arguments such as these. Raises CompileError."""
     # numba-cuda takes libraries that are loaded already; its own may be CUDA 13's, which know no Pascal
     for tool in ("nvrtc", "nvvm"):
         ctypes.CDLL(str(_require(tool)))
-    from numba import cuda, float32, types
-    from numba.core.errors import NumbaError
+    from numba import cuda, typeof
 
-    arrays = tuple(types.Array(float32, 2, layout) for layout in (a, b, "C"))
-    asked = kernel.targetoptions
+    types = tuple(typeof(argument) for argument in arguments)
+    asked, capability = kernel.targetoptions, divmod(architecture, 10)
     try:
-        ptx, _ = cuda.compile_ptx(
-            kernel.py_func, arrays, cc=divmod(architecture, 10), fastmath=bool(asked.get("fastmath"))
-        )
-    except (NumbaError, RuntimeError) as error:
+        with _called_functions_for(capability):
+            ptx, _ = cuda.compile_ptx(kernel.py_func, types, cc=capability, fastmath=bool(asked.get("fastmath")))
+    except Exception as error:  # of what it does not know, Numba may say AttributeError
         raise CompileError(f"{kernel.py_func.__module__} does not compile:\n{error}") from error
     limit = asked.get("max_registers")
     return _assemble(ptx, f"sm_{architecture}", (f"--maxrregcount={limit}",) if limit else ())
+
+
+@contextmanager
+def _called_functions_for(capability: tuple[int, int]) -> Iterator[None]:
+    """Device functions are compiled for this capability, where numba-cuda would ask the GPU at hand for its own."""
+    from numba.cuda import dispatcher
+
+    with _ASKED:
+        ask = dispatcher.get_current_device
+        dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
+        try:
+            yield
+        finally:
+            dispatcher.get_current_device = ask
 
 
 def _assemble(ptx: str, target: str, options: tuple[str, ...]) -> Compiled:
