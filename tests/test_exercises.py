@@ -54,6 +54,7 @@ def test_the_solution_is_accepted(name: str, capsys: pytest.CaptureFixture[str])
     said = capsys.readouterr().out
     assert "accepted. Right at sizes" in said
     assert ("  It compiles for a GPU." if offline.why_no_compiler() is None else "Not compiled") in said
+    assert said.endswith(f"  Another solution: tests/exercises/{name}.py\n")
 
 
 _LOOP = "        for k in range(TILE):\n            total += a_tile[y, k] * b_tile[k, x]\n"
@@ -121,7 +122,7 @@ def test_without_a_compiler_the_answer_says_so(
 ) -> None:
     monkeypatch.setattr(offline, "_find", lambda tool: None)
     command.main(["check", str(SOLUTIONS / "histogram.py")])
-    _, line = capsys.readouterr().out.splitlines()
+    _, line, _ = capsys.readouterr().out.splitlines()
     assert line == f"  Not compiled for a GPU: {offline.why_no_compiler()}"
 
 
@@ -236,14 +237,16 @@ def test_check_tells_each_file_and_exits_1(tmp_path: Path, capsys: pytest.Captur
     assert stop.value.code == cli.CHECK_FAILED
     said = capsys.readouterr().out.splitlines()
     assert "accepted" in said[0]
-    assert "not yet. line" in said[2]
-    assert "another thread may come in between" in said[3]
+    assert "not yet. line" in said[3]
+    assert "another thread may come in between" in said[4]
 
 
 def test_list_and_show(capsys: pytest.CaptureFixture[str]) -> None:
     command.main([])
     shown = capsys.readouterr().out
     assert all(task.name in shown for task in TASKS)
+    assert shown.endswith("solutions, one for each: tests/exercises/\n")
+    assert SOLUTIONS.relative_to(Path(__file__).parents[1]).as_posix() == command._SOLUTIONS
     command.main(["show", "grid_stride"])
     assert capsys.readouterr().out == _task("grid_stride").stub
 

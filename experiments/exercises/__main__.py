@@ -19,6 +19,10 @@ EXAMPLES = """\
 exit codes: 0 done, accepted, 1 rejected, 2 wrong usage"""
 
 
+# beside the tests, which hold them against the same check; a path in the repository
+_SOLUTIONS = "tests/exercises"
+
+
 def main(arguments: list[str] | None = None) -> None:
     p = cli.Parser("python -m experiments.exercises", "Kernels to write, and what is wrong with yours.", EXAMPLES)
     p.add_argument(
@@ -42,6 +46,7 @@ def _list(options: argparse.Namespace) -> None:
         made.add_row(task.name, task.teaches, task.goal)
     Console().print(made)
     print("python -m experiments.exercises start NAME writes a file to fill in; check FILE tells what is wrong with it")
+    print(f"solutions, one for each: {_SOLUTIONS}/")
 
 
 def _show(options: argparse.Namespace) -> None:
@@ -85,6 +90,7 @@ def _check(options: argparse.Namespace) -> None:
             sizes = ", ".join("x".join(map(str, size)) for size in task.sizes)
             print(f"{path}: accepted. Right at sizes {sizes}, in three orders of the threads; {task.goal}.")
             print(f"  Not compiled for a GPU: {uncompiled}" if uncompiled else "  It compiles for a GPU.")
+            print(f"  Another solution: {_SOLUTIONS}/{task.name}.py")
     if rejected:
         raise SystemExit(cli.CHECK_FAILED)
 
