@@ -39,7 +39,6 @@ def build(
     for twin in broken:
         announce(twin.mistake)
         shown |= zip(twin.names, twins.recorded_twins(twin), strict=True)
-    announce("registers")
     pairs = [{"label": " | ".join(pair), "names": pair} for pair in _PAIRS if shown.keys() >= set(pair)]
     pairs = pairs or [{"label": name, "names": (name, name)} for name in names]
     pairs += [{"label": f"mistake: {twin.mistake}", "names": twin.names} for twin in broken]

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from kernels.cuda import offline
-from kernels.cuda.occupancy import Occupancy, occupancy
+from kernels.cuda import registers
+from kernels.cuda.occupancy import occupancy
 from kernels.ladder import find
 from kernels.recorder import record
 
@@ -19,23 +19,14 @@ __all__ = ["resident"]
 
 
 def resident(names: Sequence[str], architectures: Sequence[int]) -> list[dict[str, Any]]:
-    """Each Numba CUDA kernel at its real size on each architecture, such as 61.
-
-    Registers are the compiler's where one is installed (compiled: true), else the kernel's budget.
-    """
-    compiled = offline.why_no_compiler() is None
-    rows = {(row.name, row.architecture): row for row in offline.gate(names, architectures)} if compiled else {}
+    """Each Numba CUDA kernel at its real size on each architecture, such as 61, with the registers that are kept."""
+    kept = registers.kept()
     found = []
     for name in names:
         module = importlib.import_module(find(name).module)
         _, block = module.launch(1, 1)
         shared = _shared_bytes(module)
-        fits = {
-            str(number): _fit(rows[name, number].compiled.registers, rows[name, number].occupancy)
-            if compiled
-            else _fit(module.REGISTERS, occupancy(module.REGISTERS, prod(block), shared, number))
-            for number in architectures
-        }
+        fits = {str(number): _fit(kept.of[name][number], prod(block), shared, number) for number in architectures}
         found.append(
             {
                 "name": name,
@@ -43,16 +34,17 @@ def resident(names: Sequence[str], architectures: Sequence[int]) -> list[dict[st
                 "rows": _covered(module, 0),
                 "columns": _covered(module, 1),
                 "shared": shared,
-                "compiled": compiled,
+                "compilers": kept.compilers,
                 "occupancy": fits,
             }
         )
     return found
 
 
-def _fit(registers: int, fits: Occupancy) -> dict[str, Any]:
+def _fit(each: int, threads: int, shared: int, architecture: int) -> dict[str, Any]:
+    fits = occupancy(each, threads, shared, architecture)
     return {
-        "registers": registers,
+        "registers": each,
         "blocks": fits.blocks_per_sm,
         "warps": fits.warps,
         "share": fits.share,

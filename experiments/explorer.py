@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
         from kernels.measure.files import write_atomically
 
         names, broken = options.kernel or KERNELS, () if options.kernel else twins.TWINS
-        with progress.named(len(names) + len(broken) + 1) as announce:
+        with progress.named(len(names) + len(broken)) as announce:
             text = build(names, options.size, broken, announce)
         try:
             write_atomically(options.output, lambda file: file.write(text.encode()))

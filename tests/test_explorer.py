@@ -21,7 +21,8 @@ from experiments._small import recorded_ladder, with_constants
 from experiments.twins import kernels as twin_kernels
 from kernels import cli
 from kernels.contract import Reference
-from kernels.cuda import numba_shared
+from kernels.cuda import numba_shared, offline, registers
+from kernels.cuda.architectures import GPUS
 from kernels.ladder import find
 from kernels.recorder import Recording, record
 
@@ -186,20 +187,54 @@ def test_markup_in_a_kernel_stays_text() -> None:
     assert _data(page)["pairs"] == [{"label": "cpu-numba-serial", "names": ["cpu-numba-serial", "cpu-numba-serial"]}]
 
 
-def test_occupancy_without_a_compiler_is_the_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kernels.cuda.offline.why_no_compiler", lambda: "none here")
+def test_occupancy_is_the_compiled_kernels_and_needs_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kernels.cuda.offline._find", lambda tool: None)
+    (naive,) = resident(["cuda-numba-naive"], [61])
+    # its budget, 48 registers, would leave a GTX 1070 Ti 63%
+    assert naive["occupancy"]["61"] == {
+        "registers": 32,
+        "blocks": 8,
+        "warps": 64,
+        "share": 1.0,
+        "limitedBy": "threads",
+    }
     (shared,) = resident(["cuda-numba-shared"], [61])
     assert (shared["threads"], shared["rows"], shared["columns"]) == (1024, 32, 32)
     assert shared["shared"] == 2 * 32 * 32 * 4
-    assert not shared["compiled"]
-    # 64 registers x 1024 threads are all that a multiprocessor has
-    assert shared["occupancy"]["61"] == {
-        "registers": numba_shared.REGISTERS,
-        "blocks": 1,
-        "warps": 32,
-        "share": 0.5,
-        "limitedBy": "registers",
-    }
+    assert shared["compilers"] == registers.kept().compilers
+
+
+@pytest.mark.skipif(offline.why_no_compiler() is not None, reason=str(offline.why_no_compiler()))
+def test_the_kept_registers_are_the_compilers() -> None:
+    kept = registers.kept()
+    if (here := registers.compilers()) != kept.compilers:
+        pytest.skip(f"the registers that are kept are of {kept.compilers}; here is {here}")
+    assert registers.compiled() == kept
+    rows = {(row.name, row.architecture): row for row in offline.gate(list(kept.of), [61, 90])}
+    for launch in resident(list(kept.of), [61, 90]):
+        for architecture, fit in launch["occupancy"].items():
+            row = rows[launch["name"], int(architecture)]
+            assert launch["shared"] == row.shared_bytes
+            assert (fit["blocks"], fit["limitedBy"]) == (row.occupancy.blocks_per_sm, row.occupancy.limited_by)
+
+
+def test_registers_are_kept_for_every_kernel_and_gpu_shown() -> None:
+    of = registers.kept().of
+    assert set(of) == {name for name in explorer.KERNELS if name.startswith("cuda-")}
+    assert {gpu.architecture for gpu in GPUS} <= set.intersection(*(set(each) for each in of.values()))
+
+
+def test_registers_are_not_kept_without_a_compiler(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(offline, "_find", lambda tool: None)
+    monkeypatch.setattr(sys, "argv", ["registers"])
+    before = registers.FILE.read_bytes()
+    with pytest.raises(SystemExit) as stop:
+        registers.main()
+    assert stop.value.code == cli.ABSENT
+    assert capsys.readouterr().err.startswith("error: no CUDA 12 compiler")
+    assert registers.FILE.read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from experiments._page import build
 from experiments._recorded import recorded
 from experiments._small import with_constants
 from experiments.twins import TWINS
-from kernels.cuda import numba_coalesced
+from kernels.cuda import numba_coalesced, registers
 from kernels.cuda.architectures import GPUS
 from kernels.cuda.occupancy import occupancy
 
@@ -144,6 +144,10 @@ def test_a_cell_says_who_computes_it(driver: Any) -> None:
 def test_the_second_view_counts_waves(driver: Any) -> None:
     _find(driver, "#tab-machine").click()
     assert not _find(driver, "#threads").is_displayed()
+    assert _find(driver, "#occupancy").text == (
+        "Occupancy 100%: 8 blocks, 64 warps on each multiprocessor, limited by threads; "
+        f"32 registers a thread as compiled ({registers.kept().compilers}), 0 bytes of shared memory a block."
+    )
     _choose(driver, "#gpu", "H200 SXM")
     _choose(driver, "#launch", "cuda-numba-shared")
     # 1024 threads in tiles of 32x32; two blocks of 1,024 threads fill the 2,048 of an SM
