@@ -59,13 +59,15 @@ def _set(node: ast.Assign, constants: dict[str, int], missing: set[str]) -> None
 def recorded_ladder(name: str, size: int) -> dict[str, Any]:
     """A kernel of the ladder on matrices of size x size, as `recorded` returns it."""
     spec = find(name)
-    module = with_constants(importlib.import_module(spec.module), **_SMALLER.get(name, {}))
+    smaller = _SMALLER.get(name, {})
+    module = with_constants(importlib.import_module(spec.module), **smaller)
+    idea = f"At its real size: {spec.idea}" if smaller else spec.idea
     if spec.family == "cuda":
-        return recorded(name, spec.idea, module.kernel, *module.launch(size, size), size)
+        return recorded(name, idea, module.kernel, *module.launch(size, size), size)
     loops = getattr(module, "_product", module.product)
     block = one_thread_per_core(module) if hasattr(module, "prange") else (1,)
     others: tuple[Any, ...] = ()
     if hasattr(module, "_workspace"):
         bands = min(*block, -(-size // module.ROWS))
         others = (bands, *module._workspace.get(bands))
-    return recorded(name, spec.idea, loops, (1,), block, size, *others, cores=True)
+    return recorded(name, idea, loops, (1,), block, size, *others, cores=True)

@@ -66,7 +66,23 @@ def test_it_starts_with_something_to_see(driver: Any) -> None:
     assert naive == "256 threads read a (global), line 24: 16.0 sectors for a warp"
     assert coalesced == "256 threads read a (global), line 25: 2.0 sectors for a warp"
     assert len(_all(driver, ".current")) == 2
-    assert len(set(_pixels(driver))) > 3
+    for about in _all(driver, ".about"):
+        idea, sizes = about.text.splitlines()
+        assert idea.startswith("At its real size: ")
+        assert sizes == "Here c is 16 x 16, a block has 16 x 8 = 128 threads, a warp 16 x 2 of them."
+
+
+def test_the_text_names_the_sizes_that_are_shown(driver: Any) -> None:
+    said = {}
+    for name in ("cuda-numba-shared", "cuda-numba-register", "lost_update", "cpu-numba-serial"):
+        _choose(driver, "section:first-of-type select", name)
+        said[name] = _find(driver, "section:first-of-type .sizes").text
+    assert said == {
+        "cuda-numba-shared": "Here c is 16 x 16, a block has 8 x 8 = 64 threads, a warp 8 x 4 of them.",
+        "cuda-numba-register": "Here c is 16 x 16, a block has 4 x 4 = 16 threads, a warp 4 x 4 of them.",
+        "lost_update": "Here c is 8 x 8, a block has 8 x 8 x 2 = 128 threads, a warp 8 x 4 of them.",
+        "cpu-numba-serial": "Here c is 16 x 16, for 1 core.",
+    }
 
 
 def test_the_table_is_the_recorders_report(driver: Any) -> None:

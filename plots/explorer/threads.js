@@ -51,7 +51,7 @@ class Pane {
     this.meetings = new Map(k.barriers.map(([block, interval, line]) => [`${block} ${interval}`, line]));
     this.findOwners();
     this.slider.max = steps - 1;
-    this.about.replaceChildren(element("div", { textContent: k.idea }), ...k.faults.map(fault => this.faultButton(fault)));
+    this.about.replaceChildren(element("div", { textContent: k.idea }), element("div", { className: "sizes", textContent: this.sizes() }), ...k.faults.map(fault => this.faultButton(fault)));
     this.canvases = k.arrays.map((array, n) => this.canvas(array, n));
     this.captions = k.arrays.map(() => element("figcaption"));
     this.matrices.replaceChildren(...k.arrays.flatMap((array, n) =>
@@ -63,6 +63,14 @@ class Pane {
     this.cell.textContent = "";
     // a moment at which threads read A, not the first: a start says nothing yet
     this.go(Math.floor(steps / 6) * 2);
+  }
+
+  // what the picture shows, where the idea speaks of the kernel's real size
+  sizes() {
+    const k = this.kernel, c = k.arrays.find(array => array.name === k.result).shape.join(" x ");
+    if (k.cores) return `Here c is ${c}, for ${plural(k.perBlock, "core")}.`;
+    const [along] = k.block, warp = Math.min(WARP, k.perBlock), lanes = warp % along ? warp : `${along} x ${warp / along}`;
+    return `Here c is ${c}, a block has ${k.block.join(" x ")} = ${k.perBlock} threads, a warp ${lanes} of them.`;
   }
 
   findOwners() {
