@@ -23,10 +23,16 @@ exit codes: 0 done, 1 the file cannot be written, 2 wrong usage"""
 # those that the recorder can run: written for Numba, and in plain Python loops
 KERNELS = tuple(spec.name for spec in LADDER if spec.name.split("-")[1] == "numba" and spec.name != "cpu-numba-simd")
 
+# above, a recording leaves accesses out; 120 bytes for each step of k of each c(i,j), of all kernels together
+LARGEST, _BYTES = 48, 120
+
 
 def main(arguments: list[str] | None = None) -> None:
     options = _parser().parse_args(sys.argv[1:] if arguments is None else arguments)
     with cli.errors_as_lines():
+        if options.size > LARGEST:
+            grown = f"{options.size**3 * _BYTES / 1e6:,.0f} MB"
+            raise cli.CommandError(f"--size is at most {LARGEST}; at {options.size} the page would grow to {grown}")
         cli.require_writable(options.output)
         from experiments._page import build
         from kernels.measure.files import write_atomically
@@ -57,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         type=cli.at_least(1),
         default=16,
         metavar="N",
-        help="rows and columns of A, B, C (default: %(default)s)",
+        help=f"rows and columns of A, B, C, at most {LARGEST} (default: %(default)s)",
     )
     p.add_argument("--output", type=Path, default=Path("explorer.html"), metavar="FILE", help="(default: %(default)s)")
     p.add_argument("--open", action="store_true", help="show it in the browser")

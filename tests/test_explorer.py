@@ -103,6 +103,19 @@ def test_shown_kernels_are_right_and_have_no_fault(name: str, size: int, monkeyp
     assert Reference.of(a, b).error(c) <= 1
 
 
+def test_no_access_is_left_out_at_the_largest_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    dropped = []
+
+    def noting(*arguments: Any) -> Recording:
+        recording = record(*arguments)
+        dropped.append(recording.events.dropped)
+        return recording
+
+    monkeypatch.setattr("experiments._recorded.record", noting)
+    recorded_ladder("cuda-numba-register", explorer.LARGEST)  # of all kernels it has most accesses
+    assert dropped == [0]
+
+
 @pytest.mark.parametrize("count", [1, 3, 16])
 def test_cores_take_the_passes_that_numba_gives_them(count: int) -> None:
     taken = passes(count)
@@ -242,6 +255,8 @@ def test_registers_are_not_kept_without_a_compiler(
     [
         (["--kernel", "cpu-numba-simd"], "--kernel"),
         (["--size", "0"], "at least 1"),
+        (["--size", "64"], "--size is at most 48; at 64 the page would grow to 31 MB"),
+        (["--size", "500"], "grow to 15,000 MB"),
         (["--output", "nowhere/page.html"], "cannot write nowhere/page.html"),
     ],
 )
