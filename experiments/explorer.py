@@ -18,7 +18,7 @@ from kernels.ladder import LADDER
 EXAMPLES = """\
   python -m experiments.explorer --open
   python -m experiments.explorer --kernel cuda-numba-shared cuda-numba-register --output shared.html
-exit codes: 0 done, 1 the file cannot be written, 2 wrong usage"""
+exit codes: 0 done, 1 writing failed half-way, 2 wrong usage, as a file that cannot be written"""
 
 # those that the recorder can run: written for Numba, and in plain Python loops
 KERNELS = tuple(spec.name for spec in LADDER if spec.name.split("-")[1] == "numba" and spec.name != "cpu-numba-simd")
@@ -45,8 +45,8 @@ def main(arguments: list[str] | None = None) -> None:
         except OSError as error:
             raise cli.CommandError(f"cannot write {options.output}: {error.strerror}", cli.CHECK_FAILED) from error
         print(f"wrote {options.output} ({len(text) / 1e6:.1f} MB)")
-        if options.open:
-            webbrowser.open(options.output.resolve().as_uri())
+        if options.open and not webbrowser.open(options.output.resolve().as_uri()):
+            print("no browser was found here: open the file in one yourself")
 
 
 def _parser() -> argparse.ArgumentParser:

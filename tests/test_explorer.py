@@ -273,8 +273,17 @@ def test_bad_input_is_one_line(
     assert not list(tmp_path.iterdir())
 
 
-def test_open_shows_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("there_is_one", [True, False])
+def test_open_shows_the_file_or_says_that_it_cannot(
+    there_is_one: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     opened: list[str] = []
-    monkeypatch.setattr(sys.modules["webbrowser"], "open", opened.append)
+
+    def browse(address: str) -> bool:
+        opened.append(address)
+        return there_is_one
+
+    monkeypatch.setattr(sys.modules["webbrowser"], "open", browse)
     explorer.main(["--kernel", "cpu-numba-serial", "--size", "2", "--output", str(tmp_path / "p.html"), "--open"])
     assert opened == [(tmp_path / "p.html").as_uri()]
+    assert ("no browser was found here" in capsys.readouterr().out) is not there_is_one
