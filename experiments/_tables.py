@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 from kernels.measure.timing import UNSTEADY, Spread
@@ -13,12 +13,13 @@ __all__ = ["marked", "print_table", "table"]
 _MARK = "~"
 
 
-def table(title: str, name: str, *figures: str) -> Table:
-    """A table whose first column holds names, never cut short, and whose other columns hold figures."""
+def table(title: str, name: str, *figures: str, justify: JustifyMethod = "right") -> Table:
+    """A table whose first column holds names, never cut short, and whose other columns hold figures, or words where
+    they are justified "left"."""
     made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     made.add_column(name, no_wrap=True)
     for figure in figures:
-        made.add_column(figure, justify="right")
+        made.add_column(figure, justify=justify)
     return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from pathlib import Path
 from time import monotonic
@@ -245,6 +246,10 @@ def test_list_and_show(capsys: pytest.CaptureFixture[str]) -> None:
     command.main([])
     shown = capsys.readouterr().out
     assert all(task.name in shown for task in TASKS)
+    assert re.search("^ ?transpose +banks of shared memory ", shown, re.M)
+    assert (
+        len({line.index(task.teaches[:12]) for task in TASKS for line in shown.splitlines() if task.name in line}) == 1
+    )
     assert shown.endswith("solutions, one for each: tests/exercises/\n")
     assert SOLUTIONS.relative_to(Path(__file__).parents[1]).as_posix() == command._SOLUTIONS
     command.main(["show", "grid_stride"])
@@ -255,7 +260,11 @@ def test_list_and_show(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "says"),
     [
         (["start"], "start takes one exercise"),
-        (["start", "nothing"], "there is no exercise 'nothing'"),
+        (["show"], "show takes one exercise"),
+        (["show", "transpose", "histogram"], "show takes one exercise"),
+        (["start", "nowhere"], "there is no exercise 'nowhere': the exercises are one_thread_per_element, "),
+        (["start", "share_tile"], "there is no exercise 'share_tile': did you mean shared_tile"),
+        (["start", "transpose", "--output", "nowhere/mine.py"], "cannot write nowhere/mine.py: No such file"),
         (["check"], "check takes the files"),
         (["check", "nowhere.py"], "nowhere.py is not a file"),
         (["solve"], "invalid choice"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +29,7 @@ def main(arguments: list[str] | None = None) -> None:
     p.add_argument(
         "action", nargs="?", choices=("list", "show", "start", "check"), default="list", help="(default: list)"
     )
-    p.add_argument("what", nargs="*", metavar="NAME or FILE", help="an exercise for show and start, files for check")
+    p.add_argument("what", nargs="*", metavar="NAME or FILE", help="one exercise for show and start, files for check")
     p.add_argument("--output", type=Path, metavar="FILE", help="where start writes the stub (default: NAME.py)")
     options = p.parse_args(sys.argv[1:] if arguments is None else arguments)
     with cli.errors_as_lines():
@@ -41,7 +42,7 @@ def _list(options: argparse.Namespace) -> None:
     from experiments._tables import table
     from experiments.exercises._tasks import TASKS
 
-    made = table("Exercises", "name", "what it teaches", "target")
+    made = table("Exercises", "name", "what it teaches", "target", justify="left")
     for task in TASKS:
         made.add_row(task.name, task.teaches, task.goal)
     Console().print(made)
@@ -50,23 +51,20 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
-    for name in options.what or ["one_thread_per_element"]:
-        print(_task(name).stub, end="")
+    print(_named(options).stub, end="")
 
 
 def _start(options: argparse.Namespace) -> None:
     from kernels.measure.files import write_atomically
 
-    if len(options.what) != 1:
-        raise cli.CommandError("start takes one exercise; python -m experiments.exercises lists them")
-    task = _task(options.what[0])
+    task = _named(options)
     path = options.output or Path(f"{task.name}.py")
     if path.exists():
         raise cli.CommandError(f"{path} exists; name another file with --output, or remove it")
     try:
         write_atomically(path, lambda file: file.write(task.stub.encode()))
     except OSError as error:
-        raise cli.CommandError(f"cannot write {path}: {error.strerror}", cli.CHECK_FAILED) from error
+        raise cli.CommandError(f"cannot write {path}: {error.strerror}") from error
     print(f"wrote {path}; fill it in, then: python -m experiments.exercises check {path}")
 
 
@@ -95,12 +93,21 @@ def _check(options: argparse.Namespace) -> None:
         raise SystemExit(cli.CHECK_FAILED)
 
 
+def _named(options: argparse.Namespace) -> Task:
+    if len(options.what) != 1:
+        raise cli.CommandError(f"{options.action} takes one exercise; python -m experiments.exercises lists them")
+    return _task(options.what[0])
+
+
 def _task(name: str) -> Task:
     from experiments.exercises._tasks import TASKS, find
 
     if task := find(name):
         return task
-    raise cli.CommandError(f"there is no exercise {name!r}; there are {', '.join(task.name for task in TASKS)}")
+    names = [task.name for task in TASKS]
+    close = difflib.get_close_matches(name, names, n=2)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"the exercises are {', '.join(names)}"
+    raise cli.CommandError(f"there is no exercise {name!r}: {hint}")
 
 
 _ACTIONS = {"list": _list, "show": _show, "start": _start, "check": _check}
