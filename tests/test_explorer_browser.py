@@ -51,6 +51,12 @@ def _choose(driver: Any, css: str, text: str) -> None:
     Select(_find(driver, css)).select_by_visible_text(text)
 
 
+def _enter(driver: Any, css: str, text: str) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    _find(driver, css).send_keys(Keys.CONTROL, "a", Keys.NULL, Keys.BACKSPACE, text)
+
+
 def _press(driver: Any, *keys: str) -> None:
     from selenium.webdriver.common.action_chains import ActionChains
 
@@ -182,6 +188,22 @@ def test_the_second_view_counts_waves(driver: Any) -> None:
     assert f"{fits} fit at once: {1024 // fits} waves." in _find(driver, "#waves").text
     _choose(driver, "#gpu", _all(driver, "#gpu option")[-1].text)
     assert "cores to compute them" in _find(driver, "#waves").text or "1 core to" in _find(driver, "#waves").text
+
+
+def test_a_single_block_is_shared_out_among_multiprocessors(driver: Any) -> None:
+    _find(driver, "#tab-machine").click()
+    _enter(driver, "#order", "8")
+    said = [output.text for output in _all(driver, "#answer output")]
+    assert said == ["wave 1 of 1: 1 block, shared out among 19 multiprocessors:"]
+
+
+@pytest.mark.parametrize("entry", ["-5", "", "2.5", "0"])
+def test_what_is_no_number_of_rows_is_told(entry: str, driver: Any) -> None:
+    _find(driver, "#tab-machine").click()
+    _enter(driver, "#order", entry)
+    assert _find(driver, "#answer").text == "rows and columns of C: needs a whole number, at least 1."
+    _enter(driver, "#order", "64")
+    assert _find(driver, "#answer").text.startswith("4,096 c(i,j) make 16 blocks")
 
 
 @pytest.mark.parametrize("width", [1280, 390])

@@ -2,7 +2,8 @@
 // The second view: how many of a launch's threads a machine holds at once.
 const field = (label, input) => element("label", {}, `${label} `, input);
 const choice = (id, texts) => element("select", { id }, ...texts.map((text, n) => new Option(text, n)));
-const number = (id, value) => element("input", { id, type: "number", min: 1, value, inputMode: "numeric" });
+const number = (id, value) => element("input", { id, type: "number", min: 1, required: true, value, inputMode: "numeric" });
+const NUMBERS = ["order", "count", "each"];  // the fields' ids
 const CPU = DATA.machines.length;  // in the list of machines, after the GPUs
 
 byId("settings").append(
@@ -21,9 +22,10 @@ function chosenMachine() {
 }
 
 function showMachine() {
-  const value = id => Math.max(1, Math.floor(+byId(id).value) || 1);
-  const order = value("order"), count = value("count");
-  byId("answer").replaceChildren(...(+byId("gpu").value === CPU ? onCores(order, count) : onGPU(order, count, value("each"))));
+  const wrong = NUMBERS.map(byId).filter(input => !input.checkValidity());
+  const [order, count, each] = NUMBERS.map(id => +byId(id).value);
+  byId("answer").replaceChildren(...(wrong.length ? wrong.map(input => say(`${input.parentElement.firstChild.data.trim()}: needs a whole number, at least 1.`))
+    : +byId("gpu").value === CPU ? onCores(order, count) : onGPU(order, count, each)));
 }
 
 const results = order => `${(order * order).toLocaleString("en")} c(i,j)`;
@@ -64,7 +66,7 @@ function inWaves(count, room, waves, last) {
   const label = element("output"), drawn = element("div");
   slider.oninput = () => {
     const blocks = +slider.value === waves ? last : count * room;
-    label.textContent = `wave ${(+slider.value).toLocaleString("en")} of ${waves.toLocaleString("en")}: ${plural(blocks, "block")}, on each multiprocessor:`;
+    label.textContent = `wave ${(+slider.value).toLocaleString("en")} of ${waves.toLocaleString("en")}: ${plural(blocks, "block")}, shared out among ${plural(count, "multiprocessor")}:`;
     drawn.replaceChildren(...units(count, n => Math.floor(blocks / count) + Number(n < blocks % count), room, "multiprocessor"));
   };
   slider.oninput();
@@ -83,7 +85,7 @@ function units(count, holds, room, word) {
 
 byId("gpu").onchange = chosenMachine;
 byId("launch").onchange = showMachine;
-for (const id of ["order", "count", "each"]) byId(id).oninput = showMachine;
+for (const id of NUMBERS) byId(id).oninput = showMachine;
 chosenMachine();
 
 for (const view of ["threads", "machine"])
