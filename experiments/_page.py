@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from experiments import twins
 from experiments._resident import resident
@@ -26,21 +27,28 @@ _PAIRS = (
 
 
 def build(
-    names: Sequence[str], size: int, broken: Sequence[twins.Twin], announce: Callable[[str], None] = lambda name: None
+    names: Sequence[str],
+    size: int,
+    broken: Sequence[twins.Twin],
+    announce: Callable[[str], None] = lambda name: None,
+    own: Mapping[str, Any] | None = None,
 ) -> str:
     """The HTML for these kernels of the ladder, on matrices of size x size, and these broken twins.
 
-    announce is called with the name of each as it is recorded.
+    announce is called with the name of each as it is recorded. own: another kernel, as `recorded` returns it, which
+    the page begins with.
     """
-    shown = {}
+    shown: dict[str, Any] = {own["name"]: own} if own else {}
     for name in names:
         announce(name)
         shown[name] = recorded_ladder(name, size)
+    beside = [(own["name"], name) for name in names] if own else []
+    beside += [pair for pair in _PAIRS if shown.keys() >= set(pair)]
+    beside = beside or [(name, name) for name in shown]
+    pairs = [{"label": " | ".join(dict.fromkeys(pair)), "names": pair} for pair in beside]
     for twin in broken:
         announce(twin.mistake)
         shown |= zip(twin.names, twins.recorded_twins(twin), strict=True)
-    pairs = [{"label": " | ".join(pair), "names": pair} for pair in _PAIRS if shown.keys() >= set(pair)]
-    pairs = pairs or [{"label": name, "names": (name, name)} for name in names]
     pairs += [{"label": f"mistake: {twin.mistake}", "names": twin.names} for twin in broken]
     here = machine.describe()
     return render(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from math import isnan, prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from experiments._moments import moment
 from kernels.recorder import Recording, record
 from kernels.recorder.substitute import python_function
 
-__all__ = ["recorded"]
+__all__ = ["recorded", "square"]
 
 _SHOWN = ("global", "shared")
 
@@ -24,18 +26,16 @@ def recorded(
     kernel: Any,
     grid: tuple[int, ...],
     block: tuple[int, ...],
-    size: int,
-    *others: Any,
+    arguments: Sequence[Any],
+    *,
     cores: bool = False,
+    result: str = "c",
 ) -> dict[str, Any]:
-    """A kernel (a, b, c, *others) on matrices of size x size from N(0,1), and what it did.
+    """A kernel and what it did in one launch.
 
-    cores: the threads are a CPU's, each on its own core, and no GPU's.
+    cores: the threads are a CPU's, each on its own core, and no GPU's. result: the argument that it writes.
     """
-    rng = np.random.default_rng(0)
-    a, b = (rng.standard_normal((size, size), np.float32) for _ in range(2))
-    c = np.zeros((size, size), np.float32)
-    recording = record(kernel, grid, block, a, b, c, *others)
+    recording = record(kernel, grid, block, *arguments)
     function = python_function(kernel)
     lines = Path(inspect.getfile(function)).read_text(encoding="utf-8").splitlines(keepends=True)
     first = function.__code__.co_firstlineno
@@ -47,11 +47,18 @@ def recorded(
         "source": [line.rstrip("\n") for line in lines[first - 1 : _last_line(recording, lines, first)]],
         "block": block,
         "perBlock": prod(block),
-        "result": "c",
+        "result": result,
         "counts": _counts(recording),
         "faults": [moment(fault, recording) for fault in recording.faults],
         **_trace(recording),
     }
+
+
+def square(size: int) -> tuple[NDArray[np.float32], ...]:
+    """a and b of size x size from N(0,1), and c for their product."""
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal((size, size), np.float32) for _ in range(2))
+    return a, b, np.zeros((size, size), np.float32)
 
 
 def _last_line(recording: Recording, lines: list[str], first: int) -> int:

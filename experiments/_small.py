@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from experiments._cores import one_thread_per_core
-from experiments._recorded import recorded
+from experiments._recorded import recorded, square
 from kernels.ladder import find
 
 __all__ = ["recorded_ladder", "with_constants"]
@@ -63,11 +63,12 @@ def recorded_ladder(name: str, size: int) -> dict[str, Any]:
     module = with_constants(importlib.import_module(spec.module), **smaller)
     idea = f"At its real size: {spec.idea}" if smaller else spec.idea
     if spec.family == "cuda":
-        return recorded(name, idea, module.kernel, *module.launch(size, size), size)
+        grid, block = module.launch(size, size)
+        return recorded(name, idea, module.kernel, grid, block, square(size))
     loops = getattr(module, "_product", module.product)
     block = one_thread_per_core(module) if hasattr(module, "prange") else (1,)
     others: tuple[Any, ...] = ()
     if hasattr(module, "_workspace"):
         bands = min(*block, -(-size // module.ROWS))
         others = (bands, *module._workspace.get(bands))
-    return recorded(name, idea, loops, (1,), block, size, *others, cores=True)
+    return recorded(name, idea, loops, (1,), block, (*square(size), *others), cores=True)

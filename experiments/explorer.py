@@ -10,6 +10,7 @@ import argparse
 import sys
 import webbrowser
 from pathlib import Path
+from typing import Any
 
 from experiments import twins
 from kernels import cli, progress
@@ -18,7 +19,8 @@ from kernels.ladder import LADDER
 EXAMPLES = """\
   python -m experiments.explorer --open
   python -m experiments.explorer --kernel cuda-numba-shared cuda-numba-register --output shared.html
-exit codes: 0 done, 1 writing failed half-way, 2 wrong usage, as a file that cannot be written"""
+  python -m experiments.explorer --file shared_tile.py    what your exercise does, and its race as it happens
+exit codes: 0 done, 1 your kernel does not run or writing failed, 2 wrong usage, as a file that cannot be written"""
 
 # those that the recorder can run: written for Numba, and in plain Python loops
 KERNELS = tuple(spec.name for spec in LADDER if spec.name.split("-")[1] == "numba" and spec.name != "cpu-numba-simd")
@@ -37,9 +39,11 @@ def main(arguments: list[str] | None = None) -> None:
         from experiments._page import build
         from kernels.measure.files import write_atomically
 
-        names, broken = options.kernel or KERNELS, () if options.kernel else twins.TWINS
+        own = _own(options.file) if options.file else None
+        names = options.kernel or (() if own else KERNELS)
+        broken = () if own or options.kernel else twins.TWINS
         with progress.named(len(names) + len(broken)) as announce:
-            text = build(names, options.size, broken, announce)
+            text = build(names, options.size, broken, announce, own)
         try:
             write_atomically(options.output, lambda file: file.write(text.encode()))
         except OSError as error:
@@ -47,6 +51,16 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"wrote {options.output} ({len(text) / 1e6:.1f} MB)")
         if options.open and not webbrowser.open(options.output.resolve().as_uri()):
             print("no browser was found here: open the file in one yourself")
+
+
+def _own(path: Path) -> dict[str, Any]:
+    from experiments.exercises._check import Rejected
+    from experiments.exercises._watch import watched
+
+    try:
+        return watched(path)
+    except Rejected as reason:
+        raise cli.CommandError(f"{path} cannot be shown: {reason}", cli.CHECK_FAILED) from reason
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"{', '.join(KERNELS)} (default: all of them, and the broken twins)",
     )
+    p.add_argument("--file", type=Path, help="your kernel of an exercise, alone or beside those of --kernel")
     p.add_argument(
         "--size",
         type=cli.at_least(1),

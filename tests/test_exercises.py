@@ -240,6 +240,12 @@ def test_check_tells_each_file_and_exits_1(tmp_path: Path, capsys: pytest.Captur
     assert "accepted" in said[0]
     assert "not yet. line" in said[3]
     assert "another thread may come in between" in said[4]
+    assert said[5:] == [f"  Watch it: python -m experiments.explorer --file {STUBS / 'histogram.py'} --open"]
+    broken = tmp_path / "mine.py"
+    broken.write_text("def kernel(:")
+    with pytest.raises(SystemExit):
+        command.main(["check", str(broken)])
+    assert "Watch" not in capsys.readouterr().out
 
 
 def test_list_and_show(capsys: pytest.CaptureFixture[str]) -> None:

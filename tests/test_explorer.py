@@ -18,6 +18,9 @@ from experiments._cores import one_thread_per_core, passes
 from experiments._page import build
 from experiments._resident import resident
 from experiments._small import recorded_ladder, with_constants
+from experiments.exercises._task import Task
+from experiments.exercises._tasks import TASKS
+from experiments.exercises._watch import watched
 from experiments.twins import kernels as twin_kernels
 from kernels import cli
 from kernels.contract import Reference
@@ -25,6 +28,8 @@ from kernels.cuda import numba_shared, offline, registers
 from kernels.cuda.architectures import GPUS
 from kernels.ladder import find
 from kernels.recorder import Recording, record
+
+SOLUTIONS = Path(__file__).parent / "exercises"
 
 # what the recorder says first of each broken twin; None: nothing, it is only slow
 FIRST_FAULT = {
@@ -271,6 +276,52 @@ def test_bad_input_is_one_line(
     assert says in said
     assert said.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_every_exercise_can_be_watched(task: Task) -> None:
+    shown = watched(SOLUTIONS / f"{task.name}.py")
+    assert (shown["name"], shown["idea"], shown["faults"]) == (f"{task.name}.py", task.teaches, [])
+    assert shown["result"] in {array["name"] for array in shown["arrays"]}
+    written = {place["array"] for place in shown["places"] if place["kind"] != "read"}
+    assert shown["result"] in {shown["arrays"][array]["name"] for array in written}
+
+
+def test_a_learners_race_is_on_the_page(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    right = (SOLUTIONS / "shared_tile.py").read_text(encoding="utf-8")
+    mine.write_text(right.replace("        cuda.syncthreads()  # read\n", ""), encoding="utf-8")
+    explorer.main(["--file", str(mine), "--output", str(tmp_path / "p.html")])
+    data = _data((tmp_path / "p.html").read_text(encoding="utf-8"))
+    (own,) = data["kernels"]
+    assert data["pairs"] == [{"label": "mine.py", "names": ["mine.py", "mine.py"]}]
+    # at 8x8x8 there is one tile and nothing to overwrite: it is shown at the first size that has two
+    assert own["arrays"][own["faults"][0]["array"]]["shape"] == [8, 8]
+    assert own["arrays"][0]["shape"] == [9, 13]
+    assert own["faults"][0]["kind"] == "race"
+    assert own["source"][0] == "@cuda.jit"
+    explorer.main(["--file", str(mine), "--kernel", "cuda-numba-shared", "--output", str(tmp_path / "p.html")])
+    data = _data((tmp_path / "p.html").read_text(encoding="utf-8"))
+    assert [pair["names"] for pair in data["pairs"]] == [["mine.py", "cuda-numba-shared"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("x = 1\n", "it does not say which exercise it is"),
+        ('EXERCISE = "other"\n', "there is no exercise 'other'"),
+        ('EXERCISE = "one_thread_per_element"\n\n\ndef kernel(x, y):\n    y[0] = 1 / 0\n', "line 5: ZeroDivisionError"),
+    ],
+)
+def test_what_does_not_run_cannot_be_watched(
+    text: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.py").write_text(text)
+    with pytest.raises(SystemExit) as stop:
+        explorer.main(["--file", str(tmp_path / "mine.py"), "--output", str(tmp_path / "p.html")])
+    assert stop.value.code == cli.CHECK_FAILED
+    assert f"mine.py cannot be shown: {says}" in capsys.readouterr().err
+    assert not (tmp_path / "p.html").exists()
 
 
 @pytest.mark.parametrize("there_is_one", [True, False])

@@ -13,8 +13,10 @@ import pytest
 
 from experiments import _browser, _screenshots, explorer
 from experiments._page import build
-from experiments._recorded import recorded
+from experiments._recorded import recorded, square
 from experiments._small import with_constants
+from experiments.exercises._tasks import TASKS
+from experiments.exercises._watch import watched
 from experiments.twins import TWINS
 from kernels.cuda import numba_coalesced, registers
 from kernels.cuda.architectures import GPUS
@@ -93,7 +95,7 @@ def test_the_text_names_the_sizes_that_are_shown(driver: Any) -> None:
 
 def test_the_table_is_the_recorders_report(driver: Any) -> None:
     small = with_constants(numba_coalesced, ROWS=8, COLUMNS=16)
-    shown = recorded("same", "", small.kernel, *small.launch(16, 16), 16)
+    shown = recorded("same", "", small.kernel, *small.launch(16, 16), square(16))
     rows = _all(driver, "section:nth-of-type(2) table tr")[1:]
     assert len(rows) == len(shown["counts"]) == 3
     for row, count in zip(rows, shown["counts"], strict=True):
@@ -204,6 +206,22 @@ def test_what_is_no_number_of_rows_is_told(entry: str, driver: Any) -> None:
     assert _find(driver, "#answer").text == "rows and columns of C: needs a whole number, at least 1."
     _enter(driver, "#order", "64")
     assert _find(driver, "#answer").text.startswith("4,096 c(i,j) make 16 blocks")
+
+
+def test_a_learners_kernel_can_be_watched(driver: Any, tmp_path: Path) -> None:
+    """The fixture looks at the console."""
+    last = {}
+    for task in TASKS:
+        file = tmp_path / f"{task.name}.html"
+        own = watched(Path(__file__).parent / "exercises" / f"{task.name}.py")
+        file.write_text(build((), 16, (), own=own), encoding="utf-8")
+        driver.get(file.as_uri())
+        assert f"{task.name}.py" in _find(driver, "#pair").text
+        driver.execute_script("for (let step = 0; step < panes[0].steps; step++) panes[0].go(step);")
+        last[task.name] = _find(driver, ".now").text
+        assert driver.execute_script("return document.documentElement.scrollWidth") <= 1280
+    assert last["histogram"].startswith("32 threads update counts (global), line 10")
+    assert last["transpose"].startswith("1,024 threads write y (global), line 17")
 
 
 @pytest.mark.parametrize("width", [1280, 390])

@@ -84,6 +84,8 @@ def _check(options: argparse.Namespace) -> None:
             rejected += 1
             print(f"{path}: not yet. {reason}")
             print(f"  {reason.hint}")
+            if reason.kind not in ("file", "error", "endless"):  # it ran, so there is something to see
+                print(f"  Watch it: python -m experiments.explorer --file {path} --open")
         else:
             sizes = ", ".join("x".join(map(str, size)) for size in task.sizes)
             print(f"{path}: accepted. Right at sizes {sizes}, in three orders of the threads; {task.goal}.")

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from experiments.exercises._task import Operands, Shape, Task
 from kernels.cuda import offline
 from kernels.cuda.compile import CompileError
-from kernels.recorder import Fault, Order, record
+from kernels.recorder import Fault, Order, Recording, record
 from kernels.recorder.substitute import python_function
 
-__all__ = ["SECONDS", "Rejected", "check", "exercise_of"]
+__all__ = ["SECONDS", "Rejected", "check", "exercise_of", "load", "recording"]
 
 SECONDS = 20.0  # for one launch; a right kernel takes less than one
 _ORDERS: tuple[Order, ...] = ("forward", "reverse", 1)
@@ -86,14 +86,15 @@ def check(path: Path, task: Task) -> str | None:
 
     What is returned is why it could not be compiled here, or None where it was. Raises Rejected.
     """
-    kernel = _kernel(path, task)
+    kernel = load(path, task)
     for size in task.sizes:
         for order in _ORDERS:
             _try(path, kernel, task, size, order)
     return _compile(path, kernel, task)
 
 
-def _kernel(path: Path, task: Task) -> Any:
+def load(path: Path, task: Task) -> Any:
+    """The kernel in a learner's file, if it takes the exercise's arguments. Raises Rejected."""
     module = ModuleType("exercise")
     module.__file__ = str(path)
     with _explained(path):
@@ -108,18 +109,25 @@ def _kernel(path: Path, task: Task) -> Any:
     return kernel
 
 
+def recording(
+    path: Path, kernel: Any, task: Task, operands: Operands, size: Shape, order: Order = "forward"
+) -> Recording:
+    """What the kernel in the file does on operands of that size. Raises Rejected for what it raises."""
+    with _explained(path), _time_limit():
+        return record(kernel, *task.launch(size), *operands.arguments, order=order)
+
+
 def _try(path: Path, kernel: Any, task: Task, size: Shape, order: Order) -> None:
     operands = task.operands(size)
     before = [argument.copy() for argument in operands.arguments[:-1]]
-    with _explained(path), _time_limit():
-        recording = record(kernel, *task.launch(size), *operands.arguments, order=order)
-    if recording.faults:
-        raise _fault(recording.faults[0], task, size)
+    found = recording(path, kernel, task, operands, size, order)
+    if found.faults:
+        raise _fault(found.faults[0], task, size)
     for argument, old in zip(operands.arguments, before, strict=False):
         if not np.array_equal(argument, old):
             raise _rejected("changed", "it writes to its inputs", task)
     _compare(operands, task, size)
-    if missed := task.missed(recording, size):
+    if missed := task.missed(found, size):
         raise Rejected("target", f"right, but {missed.says} (size {_times(size)})", _sentence(missed.hint))
 
 

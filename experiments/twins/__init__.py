@@ -45,12 +45,12 @@ TWINS = (
 
 def recorded_twins(twin: Twin) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the explorer shows of both, the broken one first, as `recorded` returns it."""
-    from experiments._recorded import recorded
+    from experiments._recorded import recorded, square
     from experiments.twins import kernels
 
     ideas = f"Broken on purpose: {twin.says}.", "Its right twin."
     broken, right = (
-        recorded(name, idea, getattr(kernels, function), twin.grid, twin.block, twin.size)
+        recorded(name, idea, getattr(kernels, function), twin.grid, twin.block, square(twin.size))
         for name, idea, function in zip(twin.names, ideas, (twin.broken, twin.right), strict=True)
     )
     return broken, right

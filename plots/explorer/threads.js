@@ -129,7 +129,7 @@ class Pane {
   }
 
   heads() {
-    const head = row("th", "line", "access", ...(this.kernel.cores ? [] : ["sectors of a warp", "bank conflicts"]), "for each c(i,j)");
+    const head = row("th", "line", "access", ...(this.kernel.cores ? [] : ["sectors of a warp", "bank conflicts"]), this.kernel.result === "c" ? "for each c(i,j)" : `for each number of ${this.kernel.result}`);
     if (!this.kernel.cores) {
       head.children[2].title = "32-byte sectors of global memory that one access of a warp touches";
       head.children[3].title = "times that one access of a warp to shared memory is repeated because lanes share a bank";
@@ -208,7 +208,8 @@ class Pane {
       const figure = k.counts.find(c => c.line === place.line && c.array === array.name && c.kind === place.kind);
       const cost = !figure || k.cores ? "" : figure.space === "global" ? `: ${figure.sectors.toFixed(1)} sectors for a warp`
         : figure.conflicts > 1 ? `: ${figure.conflicts.toFixed(1)}-way bank conflict` : "";
-      return `${plural(count, word)} ${place.kind}${count === 1 ? "s" : ""} ${array.name}${k.cores ? "" : ` (${array.space})`}, line ${place.line}${cost}`;
+      const verb = place.kind === "atomic" ? "update" : place.kind;
+      return `${plural(count, word)} ${verb}${count === 1 ? "s" : ""} ${array.name}${k.cores ? "" : ` (${array.space})`}, line ${place.line}${cost}`;
     });
     if (waiting) parts.push(`${plural(waiting, word)} wait${waiting === 1 ? "s" : ""} at a barrier`);
     if (finished) parts.push(`${plural(finished, word)} ${finished === 1 ? "has" : "have"} finished`);

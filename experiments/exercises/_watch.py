@@ -1,0 +1,26 @@
+"""A learner's own kernel in the explorer, at the first size at which it goes wrong."""
+
+from __future__ import annotations
+
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+from experiments._recorded import recorded
+from experiments.exercises._check import Rejected, exercise_of, load, recording
+from experiments.exercises._tasks import find
+from kernels.recorder.substitute import python_function
+
+__all__ = ["watched"]
+
+
+def watched(path: Path) -> dict[str, Any]:
+    """The kernel in an exercise's file, as `recorded` returns it. Raises Rejected where it does not run."""
+    task = find(exercise_of(path))
+    if task is None:
+        raise Rejected("file", f"there is no exercise {exercise_of(path)!r}")
+    kernel = load(path, task)
+    faulty = (size for size in task.sizes if recording(path, kernel, task, task.operands(size), size).faults)
+    size = next(faulty, task.sizes[0])
+    result = list(signature(python_function(kernel)).parameters)[-1]
+    return recorded(path.name, task.teaches, kernel, *task.launch(size), task.operands(size).arguments, result=result)
