@@ -16,6 +16,7 @@ from kernels.cuda import offline
 from kernels.cuda.architectures import ARCHITECTURES
 from kernels.cuda.compile import CompileError
 from kernels.cuda.programs import PROGRAMS
+from kernels.measure.files import write_atomically
 
 __all__ = ["FILE", "Registers", "compiled", "compilers", "kept"]
 
@@ -59,9 +60,10 @@ def main() -> None:
         if missing := offline.why_no_compiler():
             raise cli.CommandError(missing, cli.ABSENT)
         try:
-            FILE.write_bytes(msgspec.json.format(msgspec.json.encode(compiled()), indent=1) + b"\n")
+            text = msgspec.json.format(msgspec.json.encode(compiled()), indent=1)
         except CompileError as error:
             raise cli.CommandError(str(error), cli.CHECK_FAILED) from error
+        write_atomically(FILE, lambda file: file.write(text + b"\n"))
         print(f"wrote {FILE}")
 
 
