@@ -33,6 +33,18 @@ def test_a_figure_made_of_several_is_as_unsteady_as_the_worst() -> None:
     assert [_tables.marked("1.0", *spreads) for spreads in ((good,), (bad,), (good, bad))] == ["1.0", "~1.0", "~1.0"]
 
 
+def test_no_figure_is_cut_short_on_a_narrow_screen(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    made = _tables.table("A title that is wider than its table, or the screen", "kernel", *"ABCDEFGH")
+    made.add_row("cpu-numba-reordered", *["123.45"] * 8)
+    _tables.print_table(made)
+    title, *_, row = capsys.readouterr().out.rstrip().splitlines()
+    assert title.rstrip() == made.title
+    assert row.split() == ["cpu-numba-reordered", *["123.45"] * 8]
+
+
 def _matmul(samples: list[float], kernel: str = "cpu-blas") -> results.MatmulPoint:
     return results.MatmulPoint(kernel, m=8, k=8, n=8, threads=1, status="ok", samples=samples)
 
