@@ -53,7 +53,7 @@ def summary(points: Iterable[MatmulPoint]) -> str | None:
             times = ratio(slow.samples, here[0].samples)
             digits = ",.0f" if times.median >= 100 else ",.1f"
             return (
-                f"{here[0].kernel} is {times.median:{digits}} ± {times.half_range:{digits}} times faster "
-                f"than {slow.kernel} at {size}"
+                f"{here[0].kernel} is {times.median:{digits}} ± {times.half_range:{digits}} times as fast "
+                f"as {slow.kernel} at {size}"
             )
     return None

@@ -218,7 +218,7 @@ def sentences(points: Sequence[StepPoint]) -> list[str]:
     if len(timed) > 1:
         times = ratio(timed[1].samples, timed[0].samples)
         factor = f"{times.median:.2f} ± {times.half_range:.2f}"
-        said.append(f"{timed[0].contestant} is {factor} times faster than {timed[1].contestant}")
+        said.append(f"{timed[0].contestant} is {factor} times as fast as {timed[1].contestant}")
     if ours and theirs:
         times = ratio(theirs.samples, ours.samples)
         factor, mode = f"{times.median:.2f} ± {times.half_range:.2f}", theirs.contestant.split()[-1]

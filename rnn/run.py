@@ -287,7 +287,7 @@ class Run:
         print(report.confusion_line(test.labels, predicted))
         done = self.options.steps - self.first_step + 1
         if done:
-            print(f"{done:,} steps in {training_seconds:.1f} s, {done / training_seconds:.1f} steps/s")
+            print(f"{done:,} step{'s' * (done > 1)} in {training_seconds:.1f} s, {done / training_seconds:.1f} steps/s")
         real, *busy = report.process_times()
         user, system = (sum(seconds) for seconds in zip(*self.team.gather(busy), strict=True))
         times = real, user, system

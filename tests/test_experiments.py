@@ -64,7 +64,7 @@ def test_scaling_writes_what_it_shows(tmp_path: Path, capsys: pytest.CaptureFixt
     arguments = ["--kernel", "cpu-numba-reordered", "cpu-python", *TWO_SIZES, "--shapes", "5x6x7:nt"]
     matmul_scaling.main([*arguments, "--results", str(file), "--plot", str(picture)])
     shown = capsys.readouterr().out
-    assert "times faster than cpu-python at 33" in shown
+    assert "times as fast as cpu-python at 33" in shown
     found = results.read(file)
     assert {(point.kernel, point.shape) for point in found.points} == {
         (kernel, shape)
@@ -77,7 +77,7 @@ def test_scaling_writes_what_it_shows(tmp_path: Path, capsys: pytest.CaptureFixt
     again = tmp_path / "again.svg"
     matmul_scaling.main(["--from", str(file), "--plot", str(again)])
     assert again.read_bytes() == picture.read_bytes()
-    assert "times faster than cpu-python at 33" in capsys.readouterr().out
+    assert "times as fast as cpu-python at 33" in capsys.readouterr().out
 
 
 def test_a_point_that_would_take_too_long_is_skipped_with_its_cost(capsys: pytest.CaptureFixture[str]) -> None:
@@ -210,7 +210,7 @@ def test_list_and_index_name_everything(capsys: pytest.CaptureFixture[str]) -> N
 def test_summary_compares_at_the_largest_common_size() -> None:
     points = [_point("cpu-python", 8, 1.0), _point("cpu-python", 16, 8.0), _point("cpu-blas", 16, 1e-5)]
     points += [_point("cpu-numba-simd", 8, 0.5), _point("cpu-numba-simd", 16, 0.004), _point("cpu-numba-simd", 32, 1.0)]
-    assert _scaling_table.summary(points) == "cpu-numba-simd is 2,000 ± 0 times faster than cpu-python at 16"
+    assert _scaling_table.summary(points) == "cpu-numba-simd is 2,000 ± 0 times as fast as cpu-python at 16"
 
 
 def test_a_point_above_a_roof_fails_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -287,7 +287,7 @@ def test_race_says_who_is_faster() -> None:
     points = [step("TensorFlow, xla", 0.06), step("TensorFlow, keras", 0.05), step("PyTorch", 0.01)]
     points += [step("stepwise, cpu-blas", 0.04), step("fused, mine", 0.02)]
     assert training_race.sentences(points) == [
-        "PyTorch is 2.00 ± 0.00 times faster than fused, mine",
+        "PyTorch is 2.00 ± 0.00 times as fast as fused, mine",
         "fused, mine is 2.50 ± 0.00 times as fast as TensorFlow's best mode, keras",
     ]
     assert training_race.sentences(points[:1]) == []

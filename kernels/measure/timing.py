@@ -59,7 +59,7 @@ def spread(samples: Sequence[float]) -> Spread:
 
 
 def ratio(slower: Sequence[float], faster: Sequence[float]) -> Spread:
-    """How many times faster: the ratio of medians, between the quartiles of the ratios of all pairs of samples."""
+    """How many times as fast: the ratio of medians, between the quartiles of the ratios of all pairs of samples."""
     low, _, high = np.percentile(np.divide.outer(slower, faster), [25, 50, 75])
     return Spread((float(low), float(np.median(slower) / np.median(faster)), float(high)))
 
