@@ -11,6 +11,7 @@ import pytest
 
 from kernels import cli
 from kernels.measure import results
+from kernels.threads import cores
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,15 +33,27 @@ def test_only_a_result_file_is_replaced(tmp_path: Path) -> None:
     cli.require_results(file)
     assert not file.exists()
     file.write_text('{"name": "a package"}')
-    with pytest.raises(cli.CommandError, match=r"run\.json is not a result file, .* it is not overwritten"):
+    with pytest.raises(cli.CommandError, match=r"run\.json is not a result file, and is not overwritten"):
         cli.require_results(file)
     assert file.read_text() == '{"name": "a package"}'
+    for other in (b"[1]", b"\xff", b'{"schema": 1'):
+        file.write_bytes(other)
+        with pytest.raises(cli.CommandError, match="is not overwritten"):
+            cli.require_results(file)
     results.write(file, results.new("a test", [], [], None))
     cli.require_results(file)
     with pytest.raises(cli.CommandError, match=r"notes\.txt: the name must end in \.json"):
         cli.require_results(tmp_path / "notes.txt")
     with pytest.raises(cli.CommandError, match="it is a directory"):
         cli.require_results(tmp_path)
+
+
+def test_a_command_may_have_more_threads_than_cores_whatever_it_writes_to(tmp_path: Path) -> None:
+    """Numba sizes its pool when it is imported, so no check of files may import it."""
+    file, most = tmp_path / "run.json", str(cores() + 1)
+    results.write(file, results.new("a test", [], [], None))
+    done = _run("experiments.thread_scaling", "--size", "8", "--rounds", "1", "--most", most, "--results", str(file))
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_too_little_memory_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
