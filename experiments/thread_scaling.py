@@ -161,7 +161,8 @@ def _show(found: Results) -> None:
 
 def sentence(beyond: Beyond, cores: int) -> str:
     """What more threads than cores buy, and what follows from it if anything does."""
-    factors = f"{min(beyond.factors):.2f} to {max(beyond.factors):.2f} times as fast as {cores}"
+    medians = [factor.median for factor in beyond.factors]
+    factors = f"{min(medians):.2f} to {max(medians):.2f} times as fast as {cores}"
     if beyond.wait:
         return (
             f"Threads beyond the {cores} cores wait: {beyond.most} threads are {factors}.\n"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kernels.measure.results import ThreadPoint
-from kernels.measure.timing import spread
+from kernels.measure.timing import Spread, ratio
 
 __all__ = ["Beyond"]
 
@@ -17,12 +17,11 @@ _GAIN = 1.1  # threads that share a core take turns in another order each time: 
 class Beyond:
     """The most threads beside one for each core.
 
-    factors: how many times as fast they are, one for each kind of work. steady: whether no time of either is unsteady.
+    factors: how many times as fast they are, one for each kind of work.
     """
 
     most: int
-    factors: list[float]
-    steady: bool
+    factors: list[Spread]
 
     @classmethod
     def of(cls, points: Iterable[ThreadPoint], cores: int) -> Beyond | None:
@@ -30,20 +29,15 @@ class Beyond:
         taken: dict[str, dict[int, ThreadPoint]] = {}
         for point in points:
             taken.setdefault(point.work, {})[point.threads] = point
-        pairs = [
-            (spread(own[cores].samples), spread(own[max(own)].samples))
+        factors = [
+            ratio(own[cores].samples, own[max(own)].samples)
             for own in taken.values()
             if cores in own and max(own) > cores
         ]
-        if not pairs:
-            return None
-        return cls(
-            most=max(max(own) for own in taken.values()),
-            factors=[at_cores.median / most.median for at_cores, most in pairs],
-            steady=not any(seconds.unsteady for pair in pairs for seconds in pair),
-        )
+        return cls(max(max(own) for own in taken.values()), factors) if factors else None
 
     @property
     def wait(self) -> bool:
-        """Whether the times bear out that the threads beyond the cores wait: they gain nothing anywhere."""
-        return self.steady and max(self.factors) <= _GAIN
+        """Whether the times bear out that the threads beyond the cores wait: they gain nothing anywhere, and no time is
+        so unsteady that a gain could hide in it."""
+        return max(high for _, _, high in self.factors) <= _GAIN
