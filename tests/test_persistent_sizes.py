@@ -67,12 +67,15 @@ def test_why_not() -> None:
 
 @needs_compiler
 @pytest.mark.parametrize("rows", [1, 2, 4])
-@pytest.mark.parametrize(("hidden", "most_spilled"), [(128, 40), (64, 0), (32, 0), (16, 0), (100, 48)])
+@pytest.mark.parametrize(("hidden", "most_spilled"), [(128, 0), (64, 0), (32, 0), (16, 0), (100, 48)])
 @pytest.mark.parametrize("architecture", COMPILED)
 def test_machine_code_keeps_its_numbers_in_registers_and_its_blocks_resident(
     architecture: int, hidden: int, most_spilled: int, rows: int
 ) -> None:
-    """Up to six of the numbers of a thread that all registers serve may be set aside once, in bytes there and back."""
+    """Of hidden sizes that need padding, a thread may set up to six numbers aside once, in bytes there and back; of
+    all others only where it has the most weights in registers, on chips older than Hopper."""
+    if (hidden, rows) == (128, 1) and architecture < 90:
+        most_spilled = 40  # a batch of no more images than the chip has SMs
     multiprocessors, shared = COMPILED[architecture]
     sizes = choose(hidden, rows * multiprocessors, multiprocessors, shared)
     assert sizes.rows == rows
