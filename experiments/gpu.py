@@ -17,7 +17,6 @@ import psutil
 
 import kernels
 from kernels import cli
-from kernels.ladder import LADDER
 
 EXAMPLES = """\
   make gpu
@@ -33,7 +32,7 @@ STEPS = ("tests", "sanitizer", "tune", "race", "scaling", "roofline", "steps", "
 def main(arguments: list[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     with cli.errors_as_lines():
-        own = [spec.name for spec in LADDER if spec.family == "cuda"]
+        own = kernels.names("cuda")
         able = [name for name in own if kernels.unavailable(name) is None]
         if not able:
             raise cli.CommandError(f"nothing to prove on a GPU here: {kernels.unavailable(own[-1])}", cli.ABSENT)

@@ -21,7 +21,7 @@ from experiments import _header
 from experiments._peak import above
 from experiments._scaling import NETWORK_SHAPES, Shape
 from kernels import cli, progress
-from kernels.ladder import LADDER, find
+from kernels.ladder import find
 
 if TYPE_CHECKING:
     from kernels import Kernel
@@ -32,7 +32,7 @@ EXAMPLES = """\
   python -m experiments.gpu_race --kernel cuda-cupy-warptile --shapes 4096x4096x4096 8192x8192x8192 --results race.json
 exit codes: 0 done, 1 a kernel was wrong or above the peak, 2 wrong usage, 3 no GPU"""
 
-CUDA = [spec.name for spec in LADDER if spec.family == "cuda"]
+CUDA = kernels.names("cuda")
 YARDSTICKS = {"float32": "cuda-cublas", "tf32": "cuda-cublas-tf32", "bf16": "cuda-cublas-bf16"}
 ALONE = ", product alone"
 SHAPES = ("1024x1024x1024", "4096x4096x4096", "4095x4095x4095", "8192x8192x8192", *NETWORK_SHAPES)

@@ -22,7 +22,7 @@ from kernels import cli, progress
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from kernels.measure.results import Point, Results, TrainingPoint
+    from kernels.measure.results import AgreementPoint, Point, Results, TrainingPoint
     from rnn.engines import Engine
     from rnn.network import Weights
     from rnn.settings import Settings
@@ -41,12 +41,12 @@ def main(arguments: list[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     with cli.errors_as_lines():
         cli.require_results(options.results)
-        from experiments import _reference_tables
-
         if options.source:
-            found = _header.read(options.source, "comparison", lambda found: _reference_tables.agreements(found.points))
+            found = _header.read(options.source, "comparison", _agreements)
         else:
             found = _measure(options, arguments)
+        from experiments import _reference_tables  # not before: it imports Numba, whose threads are set first
+
         _reference_tables.show(found.points)
         if options.results:
             cli.write_results(options.results, found)
@@ -81,6 +81,12 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--results", type=Path, metavar="FILE", help="write a result file (.json)")
     p.add_argument("--from", dest="source", type=Path, metavar="FILE", help="show a result file, measure nothing")
     return p
+
+
+def _agreements(found: Results) -> list[AgreementPoint]:
+    from experiments import _reference_tables
+
+    return _reference_tables.agreements(found.points)
 
 
 def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:

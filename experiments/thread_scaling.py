@@ -124,14 +124,10 @@ def serial_share(counts: Sequence[int], times: Sequence[float], cores: int) -> f
     return None if share > _ALL else min(max(share, 0.0), 1.0)
 
 
-def _by_work(found: Results) -> dict[str, list[ThreadPoint]]:
-    from kernels.measure.results import ThreadPoint
+def _by_work(found: Results) -> dict[str, dict[int, ThreadPoint]]:
+    from kernels.measure.beyond import by_work
 
-    points: dict[str, list[ThreadPoint]] = {}
-    for point in found.points:
-        if isinstance(point, ThreadPoint):
-            points.setdefault(point.work, []).append(point)
-    return points
+    return by_work(found.points)
 
 
 def _show(found: Results) -> None:
@@ -141,13 +137,12 @@ def _show(found: Results) -> None:
 
     cores = found.machine.threads
     points = _by_work(found)
-    counts = sorted({point.threads for own in points.values() for point in own})
+    counts = sorted({count for own in points.values() for count in own})
     made = table(
         f"Speed-up over 1 thread; {cores} cores", "work", *(f"{count} threads" for count in counts), "serial share"
     )
     for work, own in points.items():
-        own.sort(key=lambda point: point.threads)
-        taken = {point.threads: spread(point.samples) for point in own}
+        taken = {count: spread(point.samples) for count, point in own.items()}
         times = [seconds.median for seconds in taken.values()]
         one, *_ = taken.values()
         speed_ups = (marked(f"{one.median / seconds.median:.2f}", one, seconds) for seconds in taken.values())
@@ -155,7 +150,7 @@ def _show(found: Results) -> None:
         fitted = [seconds for count, seconds in taken.items() if count <= cores]
         made.add_row(work, *speed_ups, "" if share is None else marked(f"{share:.1%}", *fitted))
     print_table(made)
-    if beyond := Beyond.of((point for own in points.values() for point in own), cores):
+    if beyond := Beyond.of(found.points, cores):
         print(sentence(beyond, cores))
 
 

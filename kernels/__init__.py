@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 from kernels import extras
 from kernels.ladder import ALIASES, LADDER, KernelSpec
 from kernels.mpi import launcher
+from kernels.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,9 +76,9 @@ class Kernel:
         return run(self.product, a, b, out)
 
 
-def names() -> list[str]:
-    """Names of all kernels, in the ladder's order."""
-    return [spec.name for spec in LADDER]
+def names(family: str | None = None) -> list[str]:
+    """Names of all kernels, or of those of one family (cpu, cuda, mpi), in the ladder's order."""
+    return [spec.name for spec in LADDER if family in (None, spec.family)]
 
 
 def unavailable(name: str) -> str | None:
@@ -108,8 +108,7 @@ def resolve(name: str) -> str:
     if name in ALIASES:
         return _first_available(name)
     if name not in names():
-        close = difflib.get_close_matches(name, [*names(), *ALIASES], n=2, cutoff=0.4)
-        hint = f"did you mean {' or '.join(close)}?" if close else f"the kernels are {', '.join(names())}"
+        hint = did_you_mean(name, [*names(), *ALIASES], cutoff=0.4) or f"the kernels are {', '.join(names())}"
         raise UnknownKernel(f"no kernel is called '{name}': {hint}")
     if reason := unavailable(name):
         nearest = next((below for below in _below(name) if unavailable(below) is None), resolve("auto"))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from kernels.measure.beyond import Beyond
-from kernels.measure.results import Results, ThreadPoint
+from kernels.measure.beyond import Beyond, by_work
+from kernels.measure.results import Results
 from kernels.measure.timing import spread
 from plots.style import series, themed
 
@@ -14,23 +14,22 @@ __all__ = ["draw"]
 
 def draw(results: Results, theme: str = "light") -> Figure:
     """One line for each kind of work, relative to its own time with 1 thread."""
-    points = [point for point in results.points if isinstance(point, ThreadPoint)]
+    points = by_work(results.points)
     cores = results.machine.threads
     with themed(theme) as colours:
         figure = Figure(figsize=(10, 5.8), layout="constrained")
         axes = figure.subplots()
-        names = list(dict.fromkeys(point.work for point in points))
-        colour = series(names, colours)
-        counts = sorted({point.threads for point in points})
+        colour = series(list(points), colours)
+        counts = sorted({count for own in points.values() for count in own})
         axes.plot(counts, [min(count, cores) for count in counts], ":", color=colours.ink, linewidth=1.5)
         axes.annotate("ideal", (cores, cores), (0, 6), textcoords="offset points", ha="center", fontsize=10)
         axes.axvline(cores, color=colours.faint, linewidth=8, zorder=0)
         axes.text(cores, 0.06, f"{cores} cores", ha="center", va="bottom", fontsize=10)
-        for name in names:
-            own = sorted((point for point in points if point.work == name), key=lambda point: point.threads)
-            one = spread(own[0].samples).median
-            low, median, high = zip(*(spread([one / s for s in point.samples]) for point in own), strict=True)
-            x = [point.threads for point in own]
+        for name, own in points.items():
+            taken = [point.samples for point in own.values()]
+            one = spread(taken[0]).median
+            low, median, high = zip(*(spread([one / s for s in samples]) for samples in taken), strict=True)
+            x = list(own)
             axes.plot(x, median, "o-", color=colour[name], linewidth=2, markersize=5, label=name)
             axes.fill_between(x, low, high, color=colour[name], alpha=0.2, linewidth=0)
         axes.set_xticks(counts)
@@ -39,7 +38,7 @@ def draw(results: Results, theme: str = "light") -> Figure:
         axes.set_ylabel("speed-up over 1 thread")
         axes.grid(True, axis="y", linewidth=0.6)
         figure.legend(frameon=False, fontsize=11, loc="outside lower left", ncols=3)
-        beyond = Beyond.of(points, cores)
+        beyond = Beyond.of(results.points, cores)
         title = "Threads beyond the cores wait" if beyond and beyond.wait else "Speed-up by number of threads"
         figure.suptitle(title, x=0.01, ha="left", fontsize=15, fontweight="bold")
     return figure

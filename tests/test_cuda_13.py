@@ -7,11 +7,9 @@ of its own, `pip install --no-deps --target FOLDER "nvidia-cuda-nvrtc>=13,<14"`,
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from typing import Any
 
 import pytest
 
@@ -19,7 +17,7 @@ from kernels.cuda import offline
 from kernels.cuda.programs import PROGRAMS
 from rnn.persistent_cuda import SOURCE
 from rnn.persistent_sizes import choose
-from tests.test_offline import variants
+from tests.test_offline import problems_of_all
 
 LIBRARY, ARCHITECTURE = "cu13/lib/libnvrtc.so.13", 90
 
@@ -42,15 +40,6 @@ def _version() -> tuple[int, int]:
     return major.value, minor.value
 
 
-def _problems(name: str) -> list[str]:
-    def check(variant: dict[str, Any]) -> list[str]:
-        rows = offline.gate([name], (ARCHITECTURE,), **variant)
-        return [f"{variant}: {problem}" for row in rows for problem in row.problems]
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return [line for lines in pool.map(check, [{}, *variants(name)]) for line in lines]
-
-
 def _spilled(hidden: int, batch: int) -> int:
     sizes = choose(hidden, batch, 132, 232_448)
     return offline.compile_source(SOURCE, f"sm_{ARCHITECTURE}", sizes.options(str(SOURCE.parent))).spill_bytes
@@ -71,7 +60,7 @@ def test_the_compiler_is_cuda_13s(cuda_13: ProcessPoolExecutor) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_kernel_stays_within_its_budget_in_all_sizes_and_layouts(name: str, cuda_13: ProcessPoolExecutor) -> None:
-    problems = cuda_13.submit(_problems, name).result()
+    problems = cuda_13.submit(problems_of_all, name, (ARCHITECTURE,)).result()
     assert not problems, "\n".join(problems)
 
 

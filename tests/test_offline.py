@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -97,15 +97,22 @@ def variants(name: str) -> Iterator[dict[str, Any]]:
             yield {"tile": tile, **layout}
 
 
+def problems_of_all(name: str, architectures: Sequence[int] = offline.ARCHITECTURES) -> list[str]:
+    """Of all variants of a kernel."""
+
+    def check(variant: dict[str, Any]) -> list[str]:
+        rows = offline.gate([name], architectures, **variant)
+        return [f"{variant}: {problem}" for row in rows for problem in row.problems]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return [line for lines in pool.map(check, variants(name)) for line in lines]
+
+
 @needs_compiler
 @pytest.mark.slow
 @pytest.mark.parametrize("name", offline.names())
 def test_kernel_stays_within_its_budget_in_all_sizes_and_layouts(name: str) -> None:
-    def check(variant: dict[str, Any]) -> list[str]:
-        return [f"{variant}: {problem}" for row in offline.gate([name], **variant) for problem in row.problems]
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        problems = [line for lines in pool.map(check, variants(name)) for line in lines]
+    problems = problems_of_all(name)
     assert not problems, "\n".join(problems)
 
 

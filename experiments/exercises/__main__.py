@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kernels import cli
+from kernels.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from experiments.exercises._task import Task
@@ -107,8 +107,7 @@ def _task(name: str) -> Task:
     if task := find(name):
         return task
     names = [task.name for task in TASKS]
-    close = difflib.get_close_matches(name, names, n=2)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"the exercises are {', '.join(names)}"
+    hint = did_you_mean(name, names) or f"the exercises are {', '.join(names)}"
     raise cli.CommandError(f"there is no exercise {name!r}: {hint}")
 
 

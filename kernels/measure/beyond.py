@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kernels.measure.results import ThreadPoint
+from kernels.measure.results import Point, ThreadPoint
 from kernels.measure.timing import Spread, ratio
 
-__all__ = ["Beyond"]
+__all__ = ["Beyond", "by_work"]
 
 _GAIN = 1.1  # threads that share a core take turns in another order each time: so much is no gain
+
+
+def by_work(points: Iterable[Point]) -> dict[str, dict[int, ThreadPoint]]:
+    """Those of them that are times by number of threads: each kind of work's, fewer threads first."""
+    timed = [point for point in points if isinstance(point, ThreadPoint)]
+    return {
+        work: {point.threads: point for point in sorted(timed, key=lambda point: point.threads) if point.work == work}
+        for work in dict.fromkeys(point.work for point in timed)
+    }
 
 
 @dataclass(frozen=True)
@@ -24,11 +33,9 @@ class Beyond:
     factors: list[Spread]
 
     @classmethod
-    def of(cls, points: Iterable[ThreadPoint], cores: int) -> Beyond | None:
+    def of(cls, points: Iterable[Point], cores: int) -> Beyond | None:
         """None where nothing was timed both with as many threads as cores and with more."""
-        taken: dict[str, dict[int, ThreadPoint]] = {}
-        for point in points:
-            taken.setdefault(point.work, {})[point.threads] = point
+        taken = by_work(points)
         factors = [
             ratio(own[cores].samples, own[max(own)].samples)
             for own in taken.values()
