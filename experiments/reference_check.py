@@ -94,8 +94,8 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
 
     if reason := why_absent():
         raise cli.CommandError(reason, cli.ABSENT)
+    cli.use_threads(options.threads)  # before a kernel imports Numba
     cli.get_kernel(options.kernel)
-    cli.use_threads(options.threads)
 
     from kernels.measure import results
 

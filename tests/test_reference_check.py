@@ -135,6 +135,22 @@ def test_the_whole_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 @tensorflow
+def test_threads_are_set_before_a_kernel_imports_numba(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Numba sizes its pool when it is imported, and --threads may ask for more than there are cores."""
+
+    def set_threads(threads: int) -> None:
+        raise cli.CommandError("the threads were set")
+
+    monkeypatch.setattr(cli, "use_threads", set_threads)
+    monkeypatch.setattr(cli, "get_kernel", lambda name: pytest.fail("a kernel was asked for first"))
+    with pytest.raises(SystemExit):
+        reference_check.main([])
+    assert capsys.readouterr().err == "error: the threads were set\n"
+
+
+@tensorflow
 def test_no_rounds_is_no_timing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """For runs of hours on a machine that does other work too, whose times nobody should read."""
     data, file = idx.write(tmp_path / "idx", idx.contents()), tmp_path / "check.json"
