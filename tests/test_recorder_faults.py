@@ -108,6 +108,63 @@ def test_threads_at_different_barriers(trace):
     assert not x.any()
 
 
+@cuda.jit(device=True)
+def _all_meet():
+    cuda.syncthreads()
+
+
+@cuda.jit(device=True)
+def _all_meet_at_last(x):
+    x[0] = 1
+    _all_meet()
+
+
+def test_one_device_function_called_from_two_branches_is_two_barriers():
+    def kernel(x):
+        i = cuda.grid(1)
+        if i < 20:
+            _all_meet()  # here
+        else:
+            _all_meet()  # there
+        x[i] = 1
+
+    x = np.zeros(32, np.float32)
+    fault = only(record(kernel, (1,), (32,), x))
+    assert fault.kind == "divergent barrier"
+    assert (fault.line, fault.other_line) == (line_of(kernel, "# here"), line_of(kernel, "# there"))
+    assert [who.thread for who in fault.other_threads] == [(i,) for i in range(20, 32)]
+    assert not x.any()
+
+
+def test_a_barrier_within_a_device_function_is_told_where_the_kernel_parts():
+    def kernel(x):
+        if cuda.threadIdx.x < 20:
+            cuda.syncthreads()  # here
+        else:
+            _all_meet_at_last(x)  # there
+
+    fault = only(record(kernel, (1,), (32,), np.zeros(32, np.float32), trace=False))
+    assert (fault.kind, fault.line, fault.other_line) == (
+        "divergent barrier",
+        line_of(kernel, "# here"),
+        line_of(kernel, "# there"),
+    )
+
+
+def test_a_device_function_may_wait_in_a_loop_and_be_called_twice():
+    def kernel(x):
+        i = cuda.threadIdx.x
+        for step in range(3):
+            x[step, i] = step
+            _all_meet()
+        _all_meet()
+        x[3, i] = x[2, (i + 1) % 64]
+
+    x = np.zeros((4, 64), np.float32)
+    record(kernel, (1,), (64,), x).check()
+    np.testing.assert_array_equal(x, np.repeat([[0], [1], [2], [2]], 64, axis=1))
+
+
 def test_return_is_found_where_a_profiler_is_at_work():
     def kernel(x):
         if cuda.threadIdx.x == 0:

@@ -16,9 +16,12 @@ Not modelled
 - Interleaving: threads change only at barriers and warp functions. Races are found from the addresses, not from wrong
   results, so one order suffices; try other orders to see results change.
 - syncwarp orders memory only where all lanes of a warp meet at it; shuffles and votes never do.
+- Independent lanes: the lanes named in a mask have to meet at one call, as chips before Volta (2017) need it; newer
+  ones also let them meet at calls in different branches.
 - Reconvergence: the k-th access of each lane at one site since the last barrier counts as one access of the warp.
   A loop whose lanes skip different passes is then grouped more generously than a GPU would.
 - Races are compared by the first byte of an element, so two views of different item sizes may escape.
+- Atomic functions whose old value nobody uses: each counts as a read too, so exch cannot initialise shared memory.
 - Cooperative grids, streams, textures, vector types, libdevice.
 
 Numbers are NumPy scalars, so float32 arithmetic is rounded as on a GPU, but one product and sum may there be fused into

@@ -29,16 +29,20 @@ def missed(names: Threads, block: int, barrier: Site, threads: Sequence[Thread])
 
 
 def diverged(names: Threads, block: int, sites: Sequence[Site], waiting: Sequence[Thread]) -> list[Fault]:
-    """The threads of the block wait at different barriers: the first place, paired with each other one."""
-    groups: dict[int, list[int]] = {}
+    """The threads of the block wait at different barriers: the first place, paired with each other one.
+
+    A place is told where the ways of the two part: where one device function waits for both, at its two calls.
+    """
+    groups: dict[tuple[int, ...], list[int]] = {}
     for thread in waiting:
         if thread.wait:
-            groups.setdefault(thread.wait.site, []).append(thread.number)
-    first, *others = sorted(groups, key=lambda site: (sites[site].line, site))
-    here, here_threads = sites[first], names.names(block, groups[first])
+            groups.setdefault(thread.wait.path, []).append(thread.number)
+    first, *others = sorted(groups, key=lambda path: [(sites[site].line, site) for site in path])
+    here_threads = names.names(block, groups[first])
     faults = []
     for other in others:
-        there, threads = sites[other], names.names(block, groups[other])
+        here, there = next((sites[a], sites[b]) for a, b in zip(first, other, strict=False) if a != b)
+        threads = names.names(block, groups[other])
         message = f"{listed(here_threads)} wait here, but {listed(threads)} wait at line {there.line}"
         faults.append(Fault("divergent barrier", message, here.file, here.line, here_threads, there.line, threads))
     return faults
@@ -46,15 +50,15 @@ def diverged(names: Threads, block: int, sites: Sequence[Site], waiting: Sequenc
 
 def missed_by_lanes(names: Threads, block: int, sites: Sequence[Site], alive: Sequence[Thread]) -> list[Fault]:
     """Lanes named in the mask of a warp function are not where the others wait for them."""
-    groups: dict[tuple[int, int, int], list[Thread]] = {}
+    groups: dict[tuple[int, tuple[int, ...], int], list[Thread]] = {}
     for thread in alive:
         if thread.wait and thread.wait.mask is not None:
-            groups.setdefault((thread.number // WARP, thread.wait.site, thread.wait.mask), []).append(thread)
+            groups.setdefault((thread.number // WARP, thread.wait.path, thread.wait.mask), []).append(thread)
     faults = []
-    for (warp, site, mask), group in groups.items():
+    for (warp, path, mask), group in groups.items():
         called = [t for t in alive if t.number // WARP == warp and mask >> t.number % WARP & 1]
         absent = [thread for thread in called if thread not in group]
-        here, waiting = sites[site], names.names(block, [thread.number for thread in group])
+        here, waiting = sites[path[-1]], names.names(block, [thread.number for thread in group])
         missing = names.names(block, [thread.number for thread in absent])
         line = absent[0].last_line if absent else None
         why = (

@@ -41,12 +41,21 @@ class Dim3:
 
 @dataclass(frozen=True)
 class Wait:
-    """A thread's arrival at a barrier of its block (mask is None) or at a meeting of the lanes of a warp in mask."""
+    """A thread's arrival at a barrier of its block (mask is None) or at a meeting of the lanes of a warp in mask.
 
-    site: int
+    path: the sites of the calls that lead there, the kernel's own first: two calls of one device function from two
+    branches are two places to wait, though one line of source.
+    """
+
+    path: tuple[int, ...]
     value: Any
     resolve: Resolve
     mask: int | None = None
+
+    @property
+    def site(self) -> int:
+        """The call of the barrier itself."""
+        return self.path[-1]
 
     @property
     def orders_memory(self) -> bool:

@@ -6,7 +6,7 @@ import random
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
-from types import FrameType, FunctionType
+from types import CodeType, FrameType, FunctionType
 from typing import Any, Literal
 
 from greenlet import getcurrent
@@ -49,6 +49,7 @@ class Schedule:
         self._random = random.Random(order) if isinstance(order, int) else None
         self._hub = getcurrent()
         self._block = 0
+        self._kernel: CodeType | None = None
         self.segments = Segments()
         self.current = Current(0, prod(names.block), self._arrive)
 
@@ -61,7 +62,7 @@ class Schedule:
 
     def run(self, block: int, kernel: FunctionType, arguments: Sequence[Any], cuda: Intrinsics) -> None:
         """All threads of one block, until the last has returned or a fault keeps the block from going on."""
-        self._block = block
+        self._block, self._kernel = block, kernel.__code__
         threads = [Thread(n, self._names.block, kernel, arguments) for n in range(self.current.threads)]
         try:
             ready: Sequence[Thread] = threads
@@ -94,7 +95,11 @@ class Schedule:
         return False
 
     def _arrive(self, frame: FrameType, value: Any, resolve: Resolve, mask: int | None) -> Any:
-        return self._hub.switch(Wait(self._sites.number(frame, "wait"), value, resolve, mask))
+        path = [self._sites.number(frame, "wait")]
+        while frame.f_code is not self._kernel and frame.f_back:
+            frame = frame.f_back
+            path.append(self._sites.number(frame, "wait"))
+        return self._hub.switch(Wait(tuple(reversed(path)), value, resolve, mask))
 
     def _met_warps(self, threads: Sequence[Thread]) -> list[Thread]:
         """Threads whose warp function has found all its lanes, with their answers."""
@@ -102,12 +107,12 @@ class Schedule:
         for start in range(0, len(threads), WARP):
             warp = threads[start : start + WARP]
             alive = {thread.number % WARP: thread for thread in warp if not thread.done}
-            calls = dict.fromkeys((t.wait.site, t.wait.mask) for t in alive.values() if t.wait)
-            for site, mask in calls:
+            calls = dict.fromkeys((t.wait.path, t.wait.mask) for t in alive.values() if t.wait)
+            for path, mask in calls:
                 if mask is None:
                     continue
                 lanes = {lane: thread for lane, thread in alive.items() if mask >> lane & 1}
-                if lanes and all(t.wait and (t.wait.site, t.wait.mask) == (site, mask) for t in lanes.values()):
+                if lanes and all(t.wait and (t.wait.path, t.wait.mask) == (path, mask) for t in lanes.values()):
                     if len(lanes) == len(warp) and _meeting(lanes).orders_memory:
                         for thread in lanes.values():
                             thread.epoch += 1
@@ -125,7 +130,7 @@ class Schedule:
         if any(wait.mask is not None for wait in waits):
             self._faults.add(*barriers.missed_by_lanes(self._names, self._block, self._sites.all, alive))
             return []
-        if any(wait.site != waits[0].site for wait in waits):
+        if any(wait.path != waits[0].path for wait in waits):
             self._faults.add(*barriers.diverged(self._names, self._block, self._sites.all, alive))
             return []
         if len(waiting) < len(threads):
