@@ -45,7 +45,7 @@ def test_there_are_ten_with_a_stub_and_a_solution_each() -> None:
     names = [task.name for task in TASKS]
     assert len(names) == len(set(names)) == 10
     assert {path.stem for path in STUBS.glob("*.py")} == set(names) == set(WRONG)
-    assert all(_check.exercise_of(STUBS / f"{name}.py") == name for name in names)
+    assert all(_check.task_of(STUBS / f"{name}.py").name == name for name in names)
     assert min(len(wrong) for wrong in WRONG.values()) >= 5
 
 
@@ -186,7 +186,7 @@ def test_what_is_no_kernel_is_explained(text: str, kind: str, says: str, tmp_pat
     if "(:" in text:
         (tmp_path / "mine.py").write_text(text)
         with pytest.raises(_check.Rejected) as stop:
-            _check.exercise_of(tmp_path / "mine.py")
+            _check.task_of(tmp_path / "mine.py")
         rejected = stop.value
     else:
         rejected = _rejection(text, "one_thread_per_element", tmp_path)
@@ -241,11 +241,26 @@ def test_check_tells_each_file_and_exits_1(tmp_path: Path, capsys: pytest.Captur
     assert "not yet. line" in said[3]
     assert "another thread may come in between" in said[4]
     assert said[5:] == [f"  Watch it: python -m experiments.explorer --file {STUBS / 'histogram.py'} --open"]
-    broken = tmp_path / "mine.py"
-    broken.write_text("def kernel(:")
-    with pytest.raises(SystemExit):
-        command.main(["check", str(broken)])
-    assert "Watch" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("def kernel(:", "line 1: invalid syntax"),
+        ('# mine\nEXERCISE = "share_tile"\n', "line 2: there is no exercise 'share_tile': did you mean shared_tile or"),
+    ],
+)
+def test_check_goes_on_after_a_file_that_cannot_run(
+    text: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.py").write_text(text)
+    with pytest.raises(SystemExit) as stop:
+        command.main(["check", str(tmp_path / "mine.py"), str(SOLUTIONS / "histogram.py")])
+    assert stop.value.code == cli.CHECK_FAILED
+    said = capsys.readouterr().out
+    assert f"mine.py: not yet. {says}" in said
+    assert "Watch" not in said
+    assert "histogram.py: accepted" in said
 
 
 def test_list_and_show(capsys: pytest.CaptureFixture[str]) -> None:

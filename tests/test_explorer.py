@@ -309,7 +309,8 @@ def test_a_learners_race_is_on_the_page(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("x = 1\n", "it does not say which exercise it is"),
-        ('EXERCISE = "other"\n', "there is no exercise 'other'"),
+        ('EXERCISE = "other"\n', "line 1: there is no exercise 'other': the exercises are"),
+        ('EXERCISE = "transposed"\n', "line 1: there is no exercise 'transposed': did you mean transpose?"),
         ('EXERCISE = "one_thread_per_element"\n\n\ndef kernel(x, y):\n    y[0] = 1 / 0\n', "line 5: ZeroDivisionError"),
     ],
 )

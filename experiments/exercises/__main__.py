@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kernels import cli
-from kernels.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from experiments.exercises._task import Task
@@ -69,7 +68,7 @@ def _start(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    from experiments.exercises._check import Rejected, check, exercise_of
+    from experiments.exercises._check import Rejected, check, task_of
 
     if not options.what:
         raise cli.CommandError("check takes the files to check")
@@ -78,7 +77,7 @@ def _check(options: argparse.Namespace) -> None:
         if not path.is_file():
             raise cli.CommandError(f"{path} is not a file; python -m experiments.exercises start NAME makes one")
         try:
-            task = _task(exercise_of(path))
+            task = task_of(path)
             uncompiled = check(path, task)
         except Rejected as reason:
             rejected += 1
@@ -96,19 +95,14 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _named(options: argparse.Namespace) -> Task:
+    from experiments.exercises._tasks import find
+
     if len(options.what) != 1:
         raise cli.CommandError(f"{options.action} takes one exercise; python -m experiments.exercises lists them")
-    return _task(options.what[0])
-
-
-def _task(name: str) -> Task:
-    from experiments.exercises._tasks import TASKS, find
-
-    if task := find(name):
-        return task
-    names = [task.name for task in TASKS]
-    hint = did_you_mean(name, names) or f"the exercises are {', '.join(names)}"
-    raise cli.CommandError(f"there is no exercise {name!r}: {hint}")
+    try:
+        return find(options.what[0])
+    except LookupError as error:
+        raise cli.CommandError(str(error)) from error
 
 
 _ACTIONS = {"list": _list, "show": _show, "start": _start, "check": _check}

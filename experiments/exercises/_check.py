@@ -20,12 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.exercises._task import Operands, Shape, Task
+from experiments.exercises._tasks import find
 from kernels.cuda import offline
 from kernels.cuda.compile import CompileError
 from kernels.recorder import Fault, Order, Recording, record
 from kernels.recorder.substitute import python_function
 
-__all__ = ["SECONDS", "Rejected", "check", "exercise_of", "load", "recording"]
+__all__ = ["SECONDS", "Rejected", "check", "load", "recording", "task_of"]
 
 SECONDS = 20.0  # for one launch; a right kernel takes less than one
 _ORDERS: tuple[Order, ...] = ("forward", "reverse", 1)
@@ -66,8 +67,8 @@ class Rejected(Exception):  # noqa: N818 - reads as what happened
         return f"{where}{self.says}"
 
 
-def exercise_of(path: Path) -> str:
-    """The name after EXERCISE in a learner's file. Raises Rejected."""
+def task_of(path: Path) -> Task:
+    """The exercise that a learner's file names after EXERCISE. Raises Rejected."""
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -77,7 +78,10 @@ def exercise_of(path: Path) -> str:
         raise Rejected("file", f"{error.msg}", hint, error.lineno) from error
     for node in tree.body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "EXERCISE":
-            return str(getattr(node.value, "value", ""))
+            try:
+                return find(str(getattr(node.value, "value", "")))
+            except LookupError as error:
+                raise Rejected("file", str(error), 'EXERCISE = "..." names it.', node.lineno) from error
     raise Rejected("file", "it does not say which exercise it is", 'Keep the line EXERCISE = "..." of the stub.')
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 
 from experiments.exercises import _data
 from experiments.exercises._task import Launch, Missed, Shape, Task, at_most, total, worst
+from kernels.nearest import did_you_mean
 from kernels.recorder import Recording
 
 __all__ = ["TASKS", "find"]
@@ -254,6 +255,11 @@ TASKS = (
 )
 
 
-def find(name: str) -> Task | None:
-    """The exercise of that name."""
-    return next((task for task in TASKS if task.name == name), None)
+def find(name: str) -> Task:
+    """The exercise of that name. Raises LookupError, with the nearest name, where there is none."""
+    for task in TASKS:
+        if task.name == name:
+            return task
+    names = [task.name for task in TASKS]
+    hint = did_you_mean(name, names) or f"the exercises are {', '.join(names)}"
+    raise LookupError(f"there is no exercise {name!r}: {hint}")

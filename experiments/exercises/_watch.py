@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments._recorded import recorded
-from experiments.exercises._check import Rejected, exercise_of, load, recording
-from experiments.exercises._tasks import find
+from experiments.exercises._check import load, recording, task_of
 from kernels.recorder.substitute import python_function
 
 __all__ = ["watched"]
@@ -16,9 +15,7 @@ __all__ = ["watched"]
 
 def watched(path: Path) -> dict[str, Any]:
     """The kernel in an exercise's file, as `recorded` returns it. Raises Rejected where it does not run."""
-    task = find(exercise_of(path))
-    if task is None:
-        raise Rejected("file", f"there is no exercise {exercise_of(path)!r}")
+    task = task_of(path)
     kernel = load(path, task)
     faulty = (size for size in task.sizes if recording(path, kernel, task, task.operands(size), size).faults)
     size = next(faulty, task.sizes[0])
