@@ -143,7 +143,11 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> None:
             f"measured with {limits.threads:,} threads",
             flush=True,
         )
-    scaling.run()
+    try:
+        scaling.run()
+    except KeyboardInterrupt:
+        _show_unfinished(scaling)
+        raise
     found = results.new(
         "experiments.matmul_scaling",
         arguments,
@@ -174,6 +178,14 @@ def _show(found: Results, plot: Path | None) -> None:
         from plots import scaling
 
         _pictures.save(scaling.draw(found), plot)
+
+
+def _show_unfinished(scaling: Scaling) -> None:
+    from experiments._scaling_table import tables
+
+    tables(scaling.points)
+    asked = len(scaling.shapes) * len(scaling.kernels)
+    print(f"{len(scaling.points)} of {asked} points were measured; no file is written of an unfinished run")
 
 
 def _finish(points: list[MatmulPoint]) -> None:

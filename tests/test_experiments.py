@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -28,7 +29,7 @@ from experiments import (
     training_race,
 )
 from experiments._contestants import CHECKED_STEPS, RATE, Contestant, Expected, Runner
-from experiments._scaling import Scaling
+from experiments._scaling import Scaling, Shape
 from kernels import cli, contract
 from kernels.ladder import KernelSpec
 from kernels.measure import results
@@ -78,6 +79,28 @@ def test_scaling_writes_what_it_shows(tmp_path: Path, capsys: pytest.CaptureFixt
     matmul_scaling.main(["--from", str(file), "--plot", str(again)])
     assert again.read_bytes() == picture.read_bytes()
     assert "times as fast as cpu-python at 33" in capsys.readouterr().out
+
+
+def test_an_interrupted_run_shows_what_it_has_measured_and_writes_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    point = Scaling._point
+
+    def interrupted_at_33(self: Scaling, kernel: kernels.Kernel, shape: Shape, *operands: Any) -> None:
+        if shape.m == 33:
+            raise KeyboardInterrupt
+        point(self, kernel, shape, *operands)
+
+    monkeypatch.setattr(Scaling, "_point", interrupted_at_33)
+    file = tmp_path / "run.json"
+    with pytest.raises(SystemExit) as stop:
+        matmul_scaling.main(["--kernel", "cpu-blas", "cpu-numba-serial", *TWO_SIZES, "--results", str(file)])
+    assert stop.value.code == cli.INTERRUPTED
+    shown = capsys.readouterr()
+    assert re.search(r"^ ?cpu-numba-serial +[\d.~]+ *$", shown.out, re.M)
+    assert "2 of 4 points were measured; no file is written of an unfinished run" in shown.out
+    assert shown.err.endswith("interrupted\n")
+    assert not file.exists()
 
 
 def test_a_point_that_would_take_too_long_is_skipped_with_its_cost(capsys: pytest.CaptureFixture[str]) -> None:
