@@ -401,6 +401,15 @@ def test_the_readme_is_what_the_ladder_and_the_results_say() -> None:
         assert f"`{spec.name}`" in text
 
 
+@pytest.mark.parametrize("name", ["README.md", "kernels/README.md"])
+def test_links_lead_somewhere(name: str) -> None:
+    page = readme.README.parent / name
+    links = re.findall(r'\]\(([^)]+)\)|(?:src|srcset)="([^"]+)"', page.read_text(encoding="utf-8"))
+    local = [link for link in map("".join, links) if "://" not in link]
+    assert local
+    assert [link for link in local if not (page.parent / link).exists()] == []
+
+
 def test_a_stale_readme_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     stale = tmp_path / "README.md"
     stale.write_text(readme.README.read_text(encoding="utf-8").replace("`cpu-python`", "`cpu-snake`"), encoding="utf-8")
