@@ -23,6 +23,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 BAR, FFMA, LDG, LDS, STG, SHFL, MEMBAR, HGMMA = 0x11D, 0x023, 0x181, 0x184, 0x186, 0x189, 0x192, 0x1F0
+R2UR = 0x0CA
 
 
 def instructions(cubin: bytes) -> Iterator[tuple[int, int]]:
@@ -100,3 +101,13 @@ def test_no_product_waits_for_the_whole_gpu(name: str) -> None:
     assert len(fences) == 2
     assert fences[0] < products[0]
     assert fences[1] > products[-1]
+
+
+@pytest.mark.parametrize("name", ["cuda-cupy-hopper", "cuda-cupy-hopper-tf32"])
+def test_what_is_one_for_a_warp_is_computed_once_for_it(name: str) -> None:
+    """Addresses of tiles and barriers come from uniform registers, not over and over from lanes' own (R2UR), as they do
+    where the compiler cannot see that a warp belongs to one group."""
+    code = [low & 0x1FF for low, _ in instructions(offline.compile_kernel(name, 90).cubin)]
+    assert 0 < code.count(R2UR) < 20
+    products = [i for i, opcode in enumerate(code) if opcode == HGMMA]
+    assert R2UR not in code[products[0] : products[-1]]

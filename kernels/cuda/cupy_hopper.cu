@@ -35,6 +35,16 @@ constexpr int A_TILE = BLOCK_M * ROW, B_TILE = BLOCK_N * ROW;  // bytes
 constexpr int CONSUMERS = 2, THREADS = 128 * (1 + CONSUMERS);
 static_assert(BLOCK_N % (8 * CLUSTER) == 0, "a block's part of a tile of B begins where the swizzle does");
 
+// The stage that comes next, and the parity of its barriers' phase: counted by copying and by multiplying threads alike.
+struct Turn {
+    int stage = 0;
+    unsigned parity = 0;
+    __device__ __forceinline__ void next() {
+        if (++stage == STAGES) stage = 0, parity ^= 1;
+    }
+    __device__ __forceinline__ int stage_before() const { return (stage == 0 ? STAGES : stage) - 1; }
+};
+
 // c = the sums that a warpgroup holds of rows from `top` and columns from `left` on.
 __device__ __forceinline__ void store(const float (&total)[128], float* __restrict__ c, int top, int left, int m, int n) {
     const int warp = threadIdx.x / 32 % 4, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
@@ -72,7 +82,8 @@ matmul(const __grid_constant__ TensorMap a_map, const __grid_constant__ TensorMa
        int n, int k) {
     extern __shared__ __align__(1024) unsigned char tiles[];
     __shared__ unsigned long long full[STAGES], free[STAGES];
-    const int thread = threadIdx.x, group = thread / 128, lane = thread % 32;
+    // the compiler cannot know that a warp is of one group, and would keep its addresses apart for each lane
+    const int thread = threadIdx.x, group = __shfl_sync(~0u, thread / 128, 0), lane = thread % 32;
     const int steps = (k + BLOCK_K - 1) / BLOCK_K;
 
     if (thread == 0) {
@@ -84,14 +95,14 @@ matmul(const __grid_constant__ TensorMap a_map, const __grid_constant__ TensorMa
     }
     cluster_sync();
 
-    int turn = 0;  // of all steps of all tiles
+    Turn turn;  // goes on from tile to tile
     if (group == 0) {
         if (thread == 0) {
             for_each_tile(m, n, [&](int top, int left) {
-                for (int step = 0; step < steps; ++step, ++turn) {
-                    const int stage = turn % STAGES;
+                for (int step = 0; step < steps; ++step, turn.next()) {
+                    const int stage = turn.stage;
                     // the first round finds all stages free: a barrier's phase before its first counts as ended
-                    barrier_wait(&free[stage], turn / STAGES % 2 ^ 1);
+                    barrier_wait(&free[stage], turn.parity ^ 1);
                     barrier_arrive_expecting(&full[stage], A_TILE + B_TILE);
                     unsigned char* a_tile = tiles + stage * (A_TILE + B_TILE);
                     copy_box(a_tile, &a_map, &full[stage], step * BLOCK_K, top);
@@ -107,17 +118,15 @@ matmul(const __grid_constant__ TensorMap a_map, const __grid_constant__ TensorMa
         for_each_tile(m, n, [&](int top, int left) {
             float total[128] = {};
             const auto free_last_stage = [&] {
-                if (lane < CLUSTER) barrier_arrive_at(&free[(turn - 1) % STAGES], lane);
+                if (lane < CLUSTER) barrier_arrive_at(&free[turn.stage_before()], lane);
             };
-            for (int step = 0; step < steps; ++step, ++turn) {
-                const int stage = turn % STAGES;
-                barrier_wait(&full[stage], turn / STAGES % 2);
-                const unsigned char* a_tile = tiles + stage * (A_TILE + B_TILE);
-                const unsigned char* b_tile = a_tile + A_TILE;
+            for (int step = 0; step < steps; ++step, turn.next()) {
+                barrier_wait(&full[turn.stage], turn.parity);
+                const unsigned char* a_tile = tiles + turn.stage * (A_TILE + B_TILE);
+                const auto a = tile_descriptor(a_tile + rows * ROW), b = tile_descriptor(a_tile + A_TILE);
                 wgmma_fence();
 #pragma unroll
-                for (int p = 0; p < ROW; p += 32)
-                    multiply(total, tile_descriptor(a_tile + rows * ROW + p), tile_descriptor(b_tile + p));
+                for (int p = 0; p < ROW; p += 32) multiply(total, descriptor_at(a, p), descriptor_at(b, p));
                 wgmma_commit();
                 // the products of this step run on; those of the step before are done with their tiles
                 wgmma_wait<1>();

@@ -85,6 +85,9 @@ __device__ __forceinline__ unsigned long long tile_descriptor(const void* tile) 
     return address | 1ull << 16 | 64ull << 32 | 1ull << 62;
 }
 
+// The same tile from `bytes` further on along its first row.
+__device__ __forceinline__ unsigned long long descriptor_at(unsigned long long tile, int bytes) { return tile + bytes / 16; }
+
 __device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ __forceinline__ void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 

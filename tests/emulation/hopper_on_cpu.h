@@ -30,6 +30,7 @@ inline void copy_box(void* destination, const TensorMap* map, unsigned long long
 
 // Here the address alone: 128-byte swizzle and 1024 bytes from one group of 8 rows to the next are taken for granted.
 inline unsigned long long tile_descriptor(const void* tile) { return reinterpret_cast<unsigned long long>(tile); }
+inline unsigned long long descriptor_at(unsigned long long tile, int bytes) { return tile + bytes; }
 
 inline void wgmma_fence(emulation::Place place = emulation::Place::here()) { emulation::fence_products(place); }
 inline void wgmma_commit(emulation::Place place = emulation::Place::here()) { emulation::commit_products(place); }
