@@ -17,8 +17,9 @@ endif
 train: $(VENV)/installed
 	$(RUN) -m rnn.train
 
+# two files of tests at a time, whatever the cores: many wait, and some start processes of their own
 test: $(VENV)/installed-test
-	$(RUN) -m pytest
+	$(RUN) -m pytest --numprocesses 2 --dist loadfile
 
 scaling: $(VENV)/installed
 	$(RUN) -m experiments.matmul_scaling
