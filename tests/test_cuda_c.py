@@ -88,7 +88,8 @@ OTHER_TILES = [
 def compiled(request: pytest.FixtureRequest) -> None:
     """What the selected tests need, beforehand, on all cores."""
     compiler.runtime()
-    cases = {test.callspec.params["case"] for test in request.session.items if test.module is request.module}
+    tests = [test for test in request.session.items if test.module is request.module and hasattr(test, "callspec")]
+    cases = {test.callspec.params["case"] for test in tests}
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda what: compiler.build(*what), {(case.program.source, case.options) for case in cases}))
 
@@ -168,7 +169,7 @@ def test_operands_are_rounded_for_the_tensor_cores(case: Case) -> None:
 
 # mutations: a kernel with one synchronisation less, or a wait that is too short
 
-WEAKENED = {r"__syncthreads\(\);": "", r"wait_copies<.*?>\(\);": "", r"STAGES - 2>": "STAGES - 1>"}
+WEAKENED = {r"__syncthreads\(\);": "", r"wait_copies<STAGES.*?>\(\);": "", r"STAGES - 2>": "STAGES - 1>"}
 
 
 def mutants() -> list[Any]:
@@ -193,4 +194,15 @@ def test_no_synchronisation_is_superfluous(case: Case, text: str, tmp_path: Path
     check(case, a, b)
     compiler.build(source, case.options)
     with pytest.raises((VerificationError, EmulationError, AssertionError)):
+        check(case, a, b, source)
+
+
+def test_no_block_ends_before_the_last_copies_have_come(tmp_path: Path) -> None:
+    program = PROGRAMS["cuda-cupy-warptile"]
+    case = Case(program, WarpTile(32, 16, 8, 32, 16, 4, 1, 2, 4, 4))
+    a, b = operands(case, 32, 50, 16)
+    check(case, a, b)
+    source = tmp_path / program.source.name
+    source.write_text(program.source.read_text().replace("wait_copies<0>();", ""))
+    with pytest.raises(EmulationError, match=r"block \(0,0,0\) has returned before 768 of its copies came"):
         check(case, a, b, source)

@@ -38,6 +38,8 @@ COPY = """
     __syncthreads();
     out[x] = box[0][63 - x];
     out[64 + x] = box[1][63 - x];
+    __syncthreads();
+    wait_copies<0>();
 """
 COPY_4 = "copy4_async(&box[stage][x], a + 64 * stage + x, x < inside);"
 COPY_16 = "if (x < 16) copy16_async(&box[stage][4 * x], a + 64 * stage + 4 * x, 4 * x < inside);"
@@ -75,9 +77,13 @@ def test_a_copy_on_its_way_has_destroyed_what_was_there(run: Run, size: int) -> 
     copy{size}_async(box, a, true);
     for (int i = 0; i < 4; ++i) out[i] = box[i];
     """
+    end = "commit_copies(); wait_copies<0>();"
     out = np.zeros(4, np.float32)
-    run("const float* a, float* out", body, 1, 1, floats(4), out)
+    run("const float* a, float* out", body + end, 1, 1, floats(4), out)
     np.testing.assert_array_equal(np.isnan(out), np.arange(4) < size // 4)
+    for early in ("", "commit_copies();", "commit_copies(); wait_copies<1>();"):
+        with pytest.raises(EmulationError, match=r"block \(0,0,0\) has returned before 1 of its copies came"):
+            run("const float* a, float* out", body + early, 1, 1, floats(4), out)
 
 
 @pytest.mark.parametrize(

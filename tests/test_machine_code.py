@@ -91,6 +91,16 @@ def test_fragments_are_loaded_from_a_few_addresses(tile: Tensor, architecture: i
     assert with_constant.count(True) > 16 > with_constant.count(False)
 
 
+@pytest.mark.parametrize("name", ["cuda-cupy-vector", "cuda-cupy-pipelined", "cuda-cupy-warptile"])
+def test_a_multiplication_reads_from_both_banks_of_registers(name: str) -> None:
+    """Of its three numbers, each in an even or an odd register, two at most come from one bank at a time."""
+    code = instructions(offline.compile_kernel(name, 90).cubin)
+    sources = [(low >> 24 & 0xFF, low >> 32 & 0xFF, high & 0xFF) for low, high in code if low & 0x1FF == FFMA]
+    assert len(sources) >= 512
+    one_bank = sum(len({number % 2 for number in numbers}) == 1 for numbers in sources)
+    assert one_bank / len(sources) < 0.01
+
+
 @pytest.mark.parametrize("name", ["cuda-cupy-hopper", "cuda-cupy-hopper-tf32"])
 def test_no_product_waits_for_the_whole_gpu(name: str) -> None:
     """A fence of all a thread has stored belongs to the barriers of the cluster, at both ends, not between tiles."""

@@ -1,7 +1,7 @@
 // A warp owns a tile: its 32 threads stand in a rectangle of C, and read what they need from shared memory once.
 //
 // At the same time: as in cupy_pipelined.cu, a block's multiplications and its copies; besides, each thread reads the next
-// column of A and row of B from shared memory while it multiplies the last.
+// column of A and row of B from shared memory while it multiplies the last, also where the next are another tile's.
 // A warp of two long rows, 2 x 16 threads of 8 x 8 numbers, reads 16 + 128 numbers per step of k. A warp of 4 x 8 threads
 // computes as many c(i,j) and reads 32 + 64: the more square, the less to read for the same arithmetic.
 // Shared memory delivers 128 bytes a cycle, repeated numbers included, and so 4 cycles for 16 bytes to each of 32 threads;
@@ -24,6 +24,7 @@ constexpr int SLICE_THREADS = 32 * (BLOCK_M / WARP_M) * WARPS_ACROSS, THREADS = 
 constexpr int DEPTH = BLOCK_K / SLICES;  // of a tile, for each slice
 constexpr int A_STRIDE = BLOCK_M + 4, B_STRIDE = BLOCK_N + 4;
 constexpr int STAGE = BLOCK_K * (A_STRIDE + B_STRIDE);
+static_assert(DEPTH % 2 == 0, "of the two columns in registers, each tile begins with the first");
 static_assert(LANES_DOWN * LANES_ACROSS == 32 && LANES_DOWN % 2 == 0, "a warp has 32 threads, in pairs");
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
@@ -43,35 +44,48 @@ matmul(const float* __restrict__ a, const float* __restrict__ b, float* __restri
         {b, n, k, B_K_CONTIGUOUS ? b_along : b_down}, left, 0, thread);
     const int tiles = (k + BLOCK_K - 1) / BLOCK_K;
 
+    const auto after = [](int stage) { return stage == (STAGES - 1) * STAGE ? 0 : stage + STAGE; };
+    int filling = 0, reading = 0;  // where the stage begins that the next copies go to, and the one in use
+    // Past the end zeros are fetched and read, which costs less than to ask: without a branch the compiler spreads the copies
+    // among the multiplications. Not with slices, whose sums take the place of the stages.
+    const auto exists = [&](int tile) { return SLICES == 1 || tile < tiles; };
     const auto fetch = [&](int tile) {
-        float* stage = stages + tile % STAGES * STAGE;
-        if (tile < tiles) {
-            fill_async(stage, a_share);
-            fill_async(stage + BLOCK_K * A_STRIDE, b_share);
+        if (exists(tile)) {
+            fill_async(stages + filling, a_share);
+            fill_async(stages + filling + BLOCK_K * A_STRIDE, b_share);
         }
-        commit_copies();  // also past the end, so that the newest groups are always the same number
+        commit_copies();  // also of none, so that the newest groups are always the same number
+        filling = after(filling);
+    };
+    float total[THREAD_M][THREAD_N] = {};
+    float a_column[2][THREAD_M], b_row[2][THREAD_N];  // one in use, one on its way
+    const auto read = [&](int p) {
+        const int step = slice * DEPTH + p;
+        const float* tile = stages + reading;
+        read_fours<THREAD_M, 4 * LANES_DOWN>(a_column[p % 2], tile + step * A_STRIDE + row);
+        read_fours<THREAD_N, 4 * LANES_ACROSS>(b_row[p % 2], tile + BLOCK_K * A_STRIDE + step * B_STRIDE + column);
     };
 
     for (int tile = 0; tile < STAGES - 1; ++tile) fetch(tile);
-    float total[THREAD_M][THREAD_N] = {};
-    float a_column[2][THREAD_M], b_row[2][THREAD_N];  // one in use, one on its way
+    wait_copies<STAGES - 2>();
+    __syncthreads();
+    read(0);
     for (int tile = 0; tile < tiles; ++tile) {
-        wait_copies<STAGES - 2>();
-        __syncthreads();
         fetch(tile + STAGES - 1);
-        const float* a_tile = stages + tile % STAGES * STAGE + slice * DEPTH * A_STRIDE + row;
-        const float* b_tile = stages + tile % STAGES * STAGE + BLOCK_K * A_STRIDE + slice * DEPTH * B_STRIDE + column;
-        read_fours<THREAD_M, 4 * LANES_DOWN>(a_column[0], a_tile);
-        read_fours<THREAD_N, 4 * LANES_ACROSS>(b_row[0], b_tile);
 #pragma unroll
         for (int p = 0; p < DEPTH; ++p) {
             if (p + 1 < DEPTH) {
-                read_fours<THREAD_M, 4 * LANES_DOWN>(a_column[(p + 1) % 2], a_tile + (p + 1) * A_STRIDE);
-                read_fours<THREAD_N, 4 * LANES_ACROSS>(b_row[(p + 1) % 2], b_tile + (p + 1) * B_STRIDE);
+                read(p + 1);
+            } else {  // while the last step is multiplied: the next tile is there, and all have left the stage to fill
+                wait_copies<STAGES - 2>();
+                __syncthreads();
+                reading = after(reading);
+                if (exists(tile + 1)) read(0);
             }
             add_outer(total, a_column[p % 2], b_row[p % 2]);
         }
     }
+    wait_copies<0>();  // nothing may still be on its way to a block that has ended
     if (SLICES > 1 && !add_slices<SLICES, SLICE_THREADS>(total, stages, thread)) return;
     store_fours<THREAD_M, THREAD_N, 4 * LANES_DOWN, 4 * LANES_ACROSS, VECTOR>(c, m, n, top + row, left + column, total);
 }

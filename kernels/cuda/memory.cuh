@@ -144,19 +144,20 @@ __device__ __forceinline__ void add_outer(float (&total)[ROWS][COLUMNS], const f
 
 // The sums of a block's COUNT slices of k, of THREADS threads each, added up by the first slice, and always in one order:
 // the result is the same every time. True for that slice's threads.
-// shared: (COUNT - 1)·THREADS·ROWS·COLUMNS numbers, which others may still be reading.
+// shared: (COUNT - 1)·THREADS·ROWS·COLUMNS numbers, which nobody needs any more.
 template <int COUNT, int THREADS, int ROWS, int COLUMNS>
 __device__ __forceinline__ bool add_slices(float (&total)[ROWS][COLUMNS], float* shared, int thread) {
     const int slice = thread / THREADS;
-    const auto sum = [&](int of, int r, int s) -> float& {
-        return shared[(((of - 1) * ROWS + r) * COLUMNS + s) * THREADS + thread % THREADS];
+    const auto four = [&](int of, int r, int g) -> float4& {
+        return reinterpret_cast<float4*>(shared)[(((of - 1) * ROWS + r) * (COLUMNS / 4) + g) * THREADS + thread % THREADS];
     };
-    __syncthreads();
     if (slice > 0) {
 #pragma unroll
         for (int r = 0; r < ROWS; ++r)
 #pragma unroll
-            for (int s = 0; s < COLUMNS; ++s) sum(slice, r, s) = total[r][s];
+            for (int g = 0; g < COLUMNS / 4; ++g)
+                four(slice, r, g) =
+                    make_float4(total[r][4 * g], total[r][4 * g + 1], total[r][4 * g + 2], total[r][4 * g + 3]);
     }
     __syncthreads();
     if (slice > 0) return false;
@@ -165,11 +166,20 @@ __device__ __forceinline__ bool add_slices(float (&total)[ROWS][COLUMNS], float*
 #pragma unroll
         for (int r = 0; r < ROWS; ++r)
 #pragma unroll
-            for (int s = 0; s < COLUMNS; ++s) total[r][s] += sum(other, r, s);
+            for (int g = 0; g < COLUMNS / 4; ++g) {
+                const float4 more = four(other, r, g);
+                total[r][4 * g] += more.x;
+                total[r][4 * g + 1] += more.y;
+                total[r][4 * g + 2] += more.z;
+                total[r][4 * g + 3] += more.w;
+            }
     return true;
 }
 
 // A thread's tile of C: fours of rows ROW_SPACING apart from `top` on, fours of columns COLUMN_SPACING apart from `left`.
+// What is stored four at a time must stand in four registers in a row, and from the start, as the compiler moves none. But
+// registers lie in two banks, even and odd, and a multiplication whose three numbers are in one bank takes a cycle more. So
+// the sums are free to lie anywhere, and + 0 makes others to store.
 template <int ROWS, int COLUMNS, int ROW_SPACING, int COLUMN_SPACING, int WIDTH>
 __device__ __forceinline__ void store_fours(float* c, int m, int n, int top, int left,
                                             const float (&total)[ROWS][COLUMNS]) {
@@ -182,8 +192,8 @@ __device__ __forceinline__ void store_fours(float* c, int m, int n, int top, int
         for (int g = 0; g < COLUMNS / 4; ++g) {
             const int j = left + g * COLUMN_SPACING;
             if (WIDTH == 4 && j < n) {
-                *reinterpret_cast<float4*>(row + j) =
-                    make_float4(total[r][4 * g], total[r][4 * g + 1], total[r][4 * g + 2], total[r][4 * g + 3]);
+                *reinterpret_cast<float4*>(row + j) = make_float4(total[r][4 * g] + 0.0f, total[r][4 * g + 1] + 0.0f,
+                                                                  total[r][4 * g + 2] + 0.0f, total[r][4 * g + 3] + 0.0f);
             } else if (WIDTH == 1) {
 #pragma unroll
                 for (int q = 0; q < 4; ++q)

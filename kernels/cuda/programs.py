@@ -73,6 +73,7 @@ _TABLE = (
         "cuda-cupy-warptile",
         (
             # block m, n, k, warp m, n, stages, blocks, group, thread m, n, slices
+            WarpTile(128, 128, 16, 64, 64, 2, 2, 8, 16, 8),
             WarpTile(128, 128, 8, 64, 64, 4, 2, 8, 16, 8),
             WarpTile(128, 128, 16, 64, 64, 4, 2, 8, 16, 8),
             WarpTile(128, 256, 16, 64, 64, 4, 1, 8, 16, 8),
