@@ -55,6 +55,7 @@ def no_tuned_sizes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (lambda: WarpTile(128, 128, 16, 48, 64, 3, 2, 8, 8, 8), "do not divide the block"),
         (lambda: WarpTile(128, 128, 16, 64, 64, 3, 2, 8, 8, 8), "32 threads, not 64"),
         (lambda: WarpTile(32, 32, 8, 16, 32, 3, 2, 8, 4, 4, 3), "slices do not divide"),
+        (lambda: WarpTile(32, 32, 8, 16, 32, 3, 2, 8, 4, 4, 8), "two steps of k in turn"),
         (lambda: Tensor(128, 128, 4, 64, 32, 3, 2, 8), "8 steps"),
         (lambda: Tensor(16, 128, 16, 16, 32, 3, 2, 8), "keep banks apart"),
         (lambda: Hopper(2, 5, 8, 1), "bytes of shared memory"),

@@ -228,6 +228,7 @@ class WarpTile(_Warps):
     def __post_init__(self) -> None:
         super().__post_init__()
         _require(self.block_k % self.slices == 0, "slices do not divide a tile's steps of k")
+        _require(self.block_k // self.slices % 2 == 0, "a slice takes two steps of k in turn")
         _require(self.warp_m % self.thread_m == 0 == self.warp_n % self.thread_n, "threads do not divide the warp")
         _require(self.thread_m % 4 == 0 == self.thread_n % 4, "a thread's sizes are multiples of 4")
         lanes = self.warp_m // self.thread_m * (self.warp_n // self.thread_n)
