@@ -18,7 +18,7 @@ h to the next, 28 times there and 28 times back.
         clocks, back 96 KiB in 768. Operands, sums over lanes, gates and the barrier, which depend on one another, take
         about as long again: some 1.1 µs there and 0.9 µs back, 28 times. And each SM fetches all weights from L2, once
         there and once back: 76 MB, 14 µs at 5.5 TB/s. So 56 time steps are some 70 µs. (Counted in the machine code
-        for sm_90 and estimated; not measured.)
+        for sm_90 and estimated; a model of the issue slots says 80. Not measured.)
 
 The batch split is chosen: its bound is the SM's own shared memory rather than the latency between SMs, and the two grid
 barriers of a training step cost about 2 µs by the same estimate. It also works on smaller chips: with more images to a

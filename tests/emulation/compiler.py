@@ -105,7 +105,6 @@ def build(source: Path, options: tuple[str, ...], kernel: str = "matmul") -> Pat
 def runtime() -> ctypes.CDLL:
     """The emulator itself, which the kernels call."""
     library = _folder() / "runtime.so"
-    _compile(_guard(), "-c", str(FOLDER / "guard.cpp"))
     # as one text, so that the headers are read only once
     parts = sorted({*FOLDER.glob("*.cpp")} - {FOLDER / "guard.cpp"})
     _compile(library, "-shared", *_RUNTIME, "-x", "c++", "-", text=_joined(*parts))
@@ -123,8 +122,12 @@ def _folder() -> Path:
     return Path(_session().name)
 
 
+@functools.cache
 def _guard() -> Path:
-    return _folder() / "guard.o"
+    """What a kernel's own memory stands between."""
+    compiled = _folder() / "guard.o"
+    _compile(compiled, "-c", str(FOLDER / "guard.cpp"))
+    return compiled
 
 
 def _joined(*files: Path) -> str:
