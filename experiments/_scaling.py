@@ -80,6 +80,11 @@ class Scaling:
         self._seconds_per_flop: dict[str, float] = {}
         self._first_call: dict[str, float] = {}
 
+    @property
+    def asked(self) -> int:
+        """How many points there will be."""
+        return len(self.shapes) * len(self.kernels)
+
     def measure_limits(self) -> None:
         """Of the processor, and of the GPU, as far as kernels of theirs are to run."""
         # what processes on other machines could do at most, this one cannot measure
@@ -87,7 +92,7 @@ class Scaling:
         self.limits = {family: _limits(family, self.threads) for family in sorted(families)}
 
     def run(self) -> None:
-        with progress.named(len(self.shapes) * len(self.kernels)) as advance:
+        with progress.named(self.asked) as advance:
             for kernel in self.kernels:
                 self._probe(kernel)
             for shape in sorted(self.shapes, key=lambda shape: shape.flops):

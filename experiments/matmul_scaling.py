@@ -184,8 +184,7 @@ def _show_unfinished(scaling: Scaling) -> None:
     from experiments._scaling_table import tables
 
     tables(scaling.points)
-    asked = len(scaling.shapes) * len(scaling.kernels)
-    print(f"{len(scaling.points)} of {asked} points were measured; no file is written of an unfinished run")
+    print(f"{len(scaling.points)} of {scaling.asked} points were measured; no file is written of an unfinished run")
 
 
 def _finish(points: list[MatmulPoint]) -> None:

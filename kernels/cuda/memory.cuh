@@ -148,15 +148,16 @@ __device__ __forceinline__ void add_outer(float (&total)[ROWS][COLUMNS], const f
 template <int COUNT, int THREADS, int ROWS, int COLUMNS>
 __device__ __forceinline__ bool add_slices(float (&total)[ROWS][COLUMNS], float* shared, int thread) {
     const int slice = thread / THREADS;
-    const auto four = [&](int of, int r, int g) -> float4& {
-        return reinterpret_cast<float4*>(shared)[(((of - 1) * ROWS + r) * (COLUMNS / 4) + g) * THREADS + thread % THREADS];
+    constexpr int SPACING = 4 * THREADS;  // of a thread's fours
+    const auto sums = [&](int of, int r) {
+        return shared + ((of - 1) * ROWS + r) * COLUMNS * THREADS + 4 * (thread % THREADS);
     };
     if (slice > 0) {
 #pragma unroll
         for (int r = 0; r < ROWS; ++r)
 #pragma unroll
             for (int g = 0; g < COLUMNS / 4; ++g)
-                four(slice, r, g) =
+                *reinterpret_cast<float4*>(sums(slice, r) + g * SPACING) =
                     make_float4(total[r][4 * g], total[r][4 * g + 1], total[r][4 * g + 2], total[r][4 * g + 3]);
     }
     __syncthreads();
@@ -164,15 +165,12 @@ __device__ __forceinline__ bool add_slices(float (&total)[ROWS][COLUMNS], float*
 #pragma unroll
     for (int other = 1; other < COUNT; ++other)
 #pragma unroll
-        for (int r = 0; r < ROWS; ++r)
+        for (int r = 0; r < ROWS; ++r) {
+            float more[COLUMNS];
+            read_fours<COLUMNS, SPACING>(more, sums(other, r));
 #pragma unroll
-            for (int g = 0; g < COLUMNS / 4; ++g) {
-                const float4 more = four(other, r, g);
-                total[r][4 * g] += more.x;
-                total[r][4 * g + 1] += more.y;
-                total[r][4 * g + 2] += more.z;
-                total[r][4 * g + 3] += more.w;
-            }
+            for (int s = 0; s < COLUMNS; ++s) total[r][s] += more[s];
+        }
     return true;
 }
 

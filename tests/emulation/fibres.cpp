@@ -55,15 +55,11 @@ void enter_first_time(Fibre& fibre) {
     setcontext(&context);
 }
 
-void select(Fibre& fibre) {
+// swapcontext would do, but for its two system calls.
+__attribute__((noinline)) void resume(Fibre& fibre) {
     running = &fibre;
     thread_index = {fibre.thread % block_size.x, fibre.thread / block_size.x % block_size.y,
                     fibre.thread / (block_size.x * block_size.y)};
-}
-
-// swapcontext would do, but for its two system calls.
-__attribute__((noinline)) void resume(Fibre& fibre) {
-    select(fibre);
     fibre.spun = false;
     if (_setjmp(scheduler)) return;
     if (fibre.started) _longjmp(fibre.context, 1);
