@@ -117,7 +117,8 @@ def _print_table(console: Console, rows: list[Row], architectures: list[int]) ->
 
 def _cell(row: Row | None, name: str) -> str:
     if row is None:
-        return f"needs sm_{find(name).architecture}"
+        spec = find(name)
+        return f"{'only' if spec.only_architecture else 'needs'} sm_{spec.architecture}"
     shared = f"{row.shared_bytes / 1024:.1f} KiB" if row.shared_bytes else "none"
     text = f"{row.compiled.registers} · {shared}\n{row.occupancy.share:.0%} {row.occupancy.limited_by}"
     return f"[red]{text}[/]" if row.problems else text

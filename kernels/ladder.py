@@ -49,6 +49,10 @@ class KernelSpec:
         """Where it runs: cpu, cuda or mpi."""
         return self.name.partition("-")[0]
 
+    def runs_on(self, architecture: int) -> bool:
+        """Whether a GPU of this compute capability has what the kernel needs."""
+        return architecture == self.architecture or (architecture > self.architecture and not self.only_architecture)
+
     @staticmethod
     def flops(m: int, n: int, k: int) -> int:
         """Floating-point operations of (m,k)·(k,n): a multiplication and an addition per c(i,j) and step of k."""

@@ -15,6 +15,7 @@ import pytest
 
 from kernels.__main__ import main
 from kernels.cuda import offline
+from kernels.cuda.architectures import ARCHITECTURES
 from kernels.cuda.compile import CompileError
 from kernels.cuda.compiled import Compiled
 from kernels.cuda.occupancy import occupancy
@@ -87,6 +88,15 @@ def test_kernel_stays_within_its_budget(name: str, architecture: int, rows: dict
     assert row.occupancy.warps >= 4, "one warp for each of the SM's four schedulers"
 
 
+@needs_compiler
+@pytest.mark.slow
+def test_kernels_stay_within_their_budgets_on_all_other_chips() -> None:
+    others = sorted(set(ARCHITECTURES) - set(offline.ARCHITECTURES))
+    rows = offline.gate(architectures=others)
+    assert {row.architecture for row in rows} == set(others)
+    assert not [problem for row in rows for problem in row.problems]
+
+
 def variants(name: str) -> Iterator[dict[str, Any]]:
     """All ways in which a kernel may be compiled, but for the default one."""
     if name not in PROGRAMS:
@@ -121,6 +131,7 @@ def test_the_gate_leaves_no_kernel_out() -> None:
     assert {name for name, _ in offline.jobs()} == handwritten
     jobs = offline.jobs(["cuda-cupy-vector", "cuda-cupy-pipelined"], (61, 80))
     assert jobs == [("cuda-cupy-vector", 61), ("cuda-cupy-vector", 80), ("cuda-cupy-pipelined", 80)]
+    assert offline.jobs(["cuda-cupy-hopper"], (80, 90, 100, 120)) == [("cuda-cupy-hopper", 90)]
 
 
 @needs_compiler

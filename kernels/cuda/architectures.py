@@ -56,6 +56,8 @@ ARCHITECTURES: dict[int, Architecture] = {
     86: _since_ampere("Ampere", 1536, 16, 100),
     89: _since_ampere("Ada", 1536, 24, 100),
     90: _since_ampere("Hopper", 2048, 32, 228),
+    100: _since_ampere("Blackwell", 2048, 32, 228),
+    120: _since_ampere("Blackwell", 1536, 24, 100),
 }
 
 

@@ -176,7 +176,7 @@ class Row:
 def jobs(kernels: Iterable[str] | None = None, architectures: Sequence[int] = ARCHITECTURES) -> list[tuple[str, int]]:
     """What `gate` compiles: kernels (all of `names` by default) with the architectures that can run them."""
     specs = [find(name) for name in (names() if kernels is None else kernels)]
-    return [(spec.name, number) for spec in specs for number in architectures if number >= spec.architecture]
+    return [(spec.name, number) for spec in specs for number in architectures if spec.runs_on(number)]
 
 
 def gate(

@@ -27,11 +27,10 @@ def why_not(spec: KernelSpec) -> str | None:
     if "numba_cuda" in spec.requires and (reason := _why_another_numba_cuda()):
         return reason
     name, architecture = capability()
-    if spec.only_architecture and architecture != spec.architecture:
-        return f"it needs compute capability {_dotted(spec.architecture)} exactly, {name} has {_dotted(architecture)}"
-    if architecture < spec.architecture:
-        return f"it needs compute capability {_dotted(spec.architecture)} or newer, {name} has {_dotted(architecture)}"
-    return None
+    if spec.runs_on(architecture):
+        return None
+    enough = "exactly" if spec.only_architecture else "or newer"
+    return f"it needs compute capability {_dotted(spec.architecture)} {enough}, {name} has {_dotted(architecture)}"
 
 
 @functools.cache
