@@ -6,6 +6,7 @@ import argparse
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from experiments._forecast import Forecast
 from experiments._peak import above
 from kernels import progress
 
@@ -21,7 +22,6 @@ __all__ = ["NETWORK_SHAPES", "Scaling", "Shape"]
 
 # the network's products: z = xh·W, dxh = dz·Wᵀ, dW = xhᵀ·dz
 NETWORK_SHAPES = ("128x156x512", "128x512x156:nt", "156x128x512:tn")
-_PROBE = 32  # size of the first, uncounted product: it compiles, and tells what larger ones will cost
 
 
 class Shape(NamedTuple):
@@ -73,11 +73,11 @@ class Scaling:
         cold_cache: bool = False,
     ) -> None:
         self.kernels, self.shapes, self.threads = chosen, shapes, threads
-        self.min_time, self.time_limit, self.verify_only = min_time, time_limit, verify_only
+        self.min_time, self.verify_only = min_time, verify_only
         self.cold_cache = cold_cache
         self.limits: dict[str, Ceilings] = {}  # by family
         self.points: list[MatmulPoint] = []
-        self._seconds_per_flop: dict[str, float] = {}
+        self._forecast = Forecast(time_limit)
         self._first_call: dict[str, float] = {}
 
     @property
@@ -92,14 +92,18 @@ class Scaling:
         self.limits = {family: _limits(family, self.threads) for family in sorted(families)}
 
     def run(self) -> None:
+        from kernels.measure.timing import MIN_SAMPLES
+
+        calls = 1 if self.verify_only else 2 + MIN_SAMPLES
+        most = max(shape.flops for shape in self.shapes)
         with progress.named(self.asked) as advance:
             for kernel in self.kernels:
-                self._probe(kernel)
+                self._first_call[kernel.name] = self._forecast.probe(kernel, most)
             for shape in sorted(self.shapes, key=lambda shape: shape.flops):
                 prepared: tuple[NDArray, NDArray, Reference] | None = None
                 for kernel in self.kernels:
                     advance(f"{kernel.name} {'x'.join(map(str, shape[:3]))}")
-                    if reason := self._too_long(kernel, shape):
+                    if reason := self._forecast.too_long(kernel.name, shape.flops, calls):
                         self._skip(kernel, shape, reason)
                         continue
                     try:
@@ -108,21 +112,6 @@ class Scaling:
                         self._skip(kernel, shape, str(error))
                         continue
                     self._point(kernel, shape, *prepared)
-
-    def _probe(self, kernel: Kernel) -> None:
-        from kernels.measure.timing import first_call
-
-        shape = Shape(_PROBE, _PROBE, _PROBE)
-        a, b = shape.operands()
-        self._first_call[kernel.name] = first_call(lambda: kernel.matmul(a, b))
-        self._seconds_per_flop[kernel.name] = first_call(lambda: kernel.matmul(a, b)) / shape.flops
-
-    def _too_long(self, kernel: Kernel, shape: Shape) -> str | None:
-        from kernels.measure.timing import MIN_SAMPLES
-
-        calls = 1 if self.verify_only else 2 + MIN_SAMPLES
-        seconds = self._seconds_per_flop[kernel.name] * shape.flops * calls
-        return f"would take {_duration(seconds)}" if seconds > self.time_limit else None
 
     def _point(self, kernel: Kernel, shape: Shape, a: NDArray, b: NDArray, reference: Reference) -> None:
         import numpy as np
@@ -139,8 +128,9 @@ class Scaling:
             print(f"{kernel.name} at {'x'.join(map(str, shape[:3]))}: correct, error {error:.3f} of the bound")
             return
         details = _time(kernel, a, b, out, self.min_time, self.cold_cache)
-        rate = shape.flops / float(np.median(details["samples"]))
-        self._seconds_per_flop[kernel.name] = 1 / rate
+        seconds = float(np.median(details["samples"]))
+        self._forecast.learn(kernel.name, seconds, shape.flops)
+        rate = shape.flops / seconds
         if self._impossible(kernel, rate):
             peak = f"the machine's peak of {self.limits[kernel.spec.family].peak_flops / 1e9:,.0f}"
             self._record(kernel, shape, "failed", reason=f"{rate / 1e9:,.0f} GFLOP/s is {above(peak)}")
@@ -214,10 +204,3 @@ def _time(kernel: Kernel, a: NDArray, b: NDArray, out: NDArray, min_time: float,
     on_gpu = [arrays.to_device(x) for x in (a, b, out)]
     samples = timing.repeat(lambda: kernel.matmul(*on_gpu), min_time, cold_cache)
     return {"samples": samples, "sm_clock": sm_clock(), "transfer": arrays.copy_seconds(a, b)}
-
-
-def _duration(seconds: float) -> str:
-    for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:,.0f} {unit}"
-    return f"{seconds:.0f} s"

@@ -11,6 +11,7 @@ which for small products is the longer one. Each result is checked against the f
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import kernels
 from experiments import _header
+from experiments._forecast import Forecast
 from experiments._peak import above
 from experiments._scaling import NETWORK_SHAPES, Shape
 from kernels import cli, progress
@@ -37,6 +39,8 @@ YARDSTICKS = {"float32": "cuda-cublas", "tf32": "cuda-cublas-tf32", "bf16": "cud
 ALONE = ", product alone"
 SHAPES = ("1024x1024x1024", "4096x4096x4096", "4095x4095x4095", "8192x8192x8192", *NETWORK_SHAPES)
 _LONGEST = 20e-3  # seconds of a graph: short ones hold many calls
+_CALLS_BEFORE = 5  # of a kernel at a shape: one is checked, three say how long it takes, one comes before the graph
+_SLOW = 0.1  # seconds of a call: all turns together take no more samples of such a one than they must
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -59,7 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
         _header.show()
         limits, _ = gpu_ceilings.measure()
         print(f"Limits:  {limits.peak_flops / 1e12:.1f} TFLOP/s, {limits.memory_bandwidth / 1e9:,.0f} GB/s", flush=True)
-        points = _race(chosen, options.shapes, options.rounds, limits.threads)
+        points = _race(chosen, options.shapes, options.rounds, options.time_limit, limits.threads)
         found = results.new("experiments.gpu_race", arguments, points, None, gpu_ceilings=limits)
         if options.results:
             cli.write_results(options.results, found)
@@ -87,22 +91,35 @@ def _parser() -> argparse.ArgumentParser:
         help=f"(M,K)·(K,N); :nt, :tn, :tt for transposed views (default: {' '.join(SHAPES)})",
     )
     p.add_argument("--rounds", type=cli.at_least(1), default=5, metavar="N", help="turns each (default: %(default)s)")
+    p.add_argument(
+        "--time-limit",
+        type=cli.positive,
+        default=60,
+        metavar="S",
+        help="skip a kernel at a shape where it is predicted to take longer (default: %(default)s)",
+    )
     p.add_argument("--results", type=Path, metavar="FILE", help="write a result file (.json)")
     p.add_argument("--from", dest="source", type=Path, metavar="FILE", help="show a result file, measure nothing")
     return p
 
 
-def _race(chosen: list[Kernel], shapes: list[Shape], rounds: int, threads: int) -> list[MatmulPoint]:
+def _race(chosen: list[Kernel], shapes: list[Shape], rounds: int, time_limit: float, threads: int) -> list[MatmulPoint]:
     points = []
+    forecast = Forecast(time_limit)
     with progress.named(len(shapes)) as advance:
+        for kernel in chosen:
+            forecast.probe(kernel, max(shape.flops for shape in shapes))
         for shape in shapes:
             advance("x".join(map(str, shape[:3])))
-            points += _at(shape, chosen, rounds, threads)
+            try:
+                points += _at(shape, chosen, rounds, forecast, threads)
+            except MemoryError as error:
+                points += [_point(shape, kernel, kernel.name, threads, "skipped", str(error)) for kernel in chosen]
     return points
 
 
-def _at(shape: Shape, chosen: list[Kernel], rounds: int, threads: int) -> list[MatmulPoint]:
-    """All contestants at one shape, in turns."""
+def _at(shape: Shape, chosen: list[Kernel], rounds: int, forecast: Forecast, threads: int) -> list[MatmulPoint]:
+    """All contestants at one shape, in turns, but for those that would take too long. Raises MemoryError."""
     import cupy
     import numpy as np
 
@@ -111,13 +128,15 @@ def _at(shape: Shape, chosen: list[Kernel], rounds: int, threads: int) -> list[M
     from kernels.cuda.arrays import to_device
     from kernels.cuda.captured import Captured
     from kernels.measure.machine import sm_clock
-    from kernels.measure.results import MatmulPoint
     from kernels.measure.timing import MIN_SAMPLES, alternate
 
+    at_least = _CALLS_BEFORE + max(MIN_SAMPLES, rounds)
+    waiting = {kernel.name: forecast.too_long(kernel.name, shape.flops, at_least) for kernel in chosen}
+    able = [kernel for kernel in chosen if waiting[kernel.name] is None]
     a, b = (to_device(x) for x in shape.operands())
     out = cupy.empty((shape.m, shape.n), np.float32)  # one for all: only what is checked must stay
     reference = Reference.of(a, b)  # on the GPU
-    contestants = {name: (kernel, call) for kernel in chosen for name, call in _calls(kernel, a, b, out).items()}
+    contestants = {name: (kernel, call) for kernel in able for name, call in _calls(kernel, a, b, out).items()}
     turns, wrong, errors = {}, {}, {}
     for name, (kernel, call) in contestants.items():
         out[...] = np.nan
@@ -130,28 +149,44 @@ def _at(shape: Shape, chosen: list[Kernel], rounds: int, threads: int) -> list[M
         once = min(timing.sample(call, 1) for _ in range(3))
         calls = max(1, min(100, int(_LONGEST / once)))
         graph = Captured(call, calls)
-        turns[name] = lambda graph=graph, calls=calls: [
-            timing.sample(graph.launch, 1) / calls for _ in range(MIN_SAMPLES)
+        wanted = MIN_SAMPLES if once < _SLOW else math.ceil(MIN_SAMPLES / rounds)
+        turns[name] = lambda graph=graph, calls=calls, wanted=wanted: [
+            timing.sample(graph.launch, 1) / calls for _ in range(wanted)
         ]
     samples = alternate(turns, rounds)
     clock = sm_clock()
-    return [
-        MatmulPoint(
-            kernel=name,
-            m=shape.m,
-            k=shape.k,
-            n=shape.n,
-            threads=threads,
-            layout=shape.layout,  # type: ignore[arg-type]
-            status="failed" if name in wrong else "ok",
-            reason=wrong.get(name),
-            error=errors.get(name),
-            samples=samples.get(name, []),
-            sm_clock=clock,
-            rounds_to=kernel.spec.rounds_to,
-        )
-        for name, (kernel, _) in contestants.items()
+    points = [
+        _point(shape, kernel, kernel.name, threads, "skipped", reason)
+        for kernel in chosen
+        if (reason := waiting[kernel.name])
     ]
+    for name, (kernel, _) in contestants.items():
+        if name in wrong:
+            points.append(_point(shape, kernel, name, threads, "failed", wrong[name]))
+            continue
+        timed = _point(shape, kernel, name, threads, error=errors[name], samples=samples[name], sm_clock=clock)
+        points.append(timed)
+        forecast.learn(name, timed.seconds.median, shape.flops)
+    return points
+
+
+def _point(
+    shape: Shape, kernel: Kernel, name: str, threads: int, status: str = "ok", reason: str | None = None, **timed: Any
+) -> MatmulPoint:
+    from kernels.measure.results import MatmulPoint
+
+    return MatmulPoint(
+        kernel=name,
+        m=shape.m,
+        k=shape.k,
+        n=shape.n,
+        threads=threads,
+        layout=shape.layout,  # type: ignore[arg-type]
+        status=status,  # type: ignore[arg-type]
+        reason=reason,
+        rounds_to=kernel.spec.rounds_to,
+        **timed,
+    )
 
 
 def _calls(kernel: Kernel, a: Any, b: Any, out: Any) -> dict[str, Callable[[], object]]:
@@ -188,6 +223,9 @@ def _show(found: Results) -> None:
             took = marked(f"{point.seconds.median * 1e6:,.1f}", point.seconds), f"{point.rate.median / 1e12:.2f}"
             made.add_row(name, *took, point.rounds_to.partition(",")[0], *share)
         print_table(made)
+        for name, point in here.items():
+            if point.reason:
+                print(f"{name} {point.status}: {point.reason}")
     for sentence in sentences(found):
         print(sentence)
 

@@ -1,0 +1,77 @@
+"""How long a kernel's product will take, before it is made: from the rate of the largest one that it made so far."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from kernels import Kernel
+
+__all__ = ["Forecast"]
+
+_FIRST = 32  # side of the first product
+_LARGEST = 1024
+_LONG = 0.5  # seconds: no larger product is tried that would take as long
+_SHORT = 0.02  # seconds: another program may hold up so short a call, so there are three
+
+
+class Forecast:
+    """Seconds by kernel. limit: what all calls for one point may take."""
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+        self._seconds_per_flop: dict[str, float] = {}
+
+    def probe(self, kernel: Kernel, most_flops: int) -> float:
+        """Make products, the next twice as large, until one would take long or have more than most_flops.
+
+        Returns the seconds of the very first call, which compiles.
+        """
+        from kernels.measure.timing import first_call
+
+        side = _FIRST
+        square = np.ones((side, side), np.float32)
+        compiling = first_call(lambda: kernel.matmul(square, square))
+        while True:
+            seconds = _once(kernel, side)
+            self.learn(kernel.name, seconds, 2 * side**3)
+            side *= 2
+            if 8 * seconds > _LONG or side > _LARGEST or 2 * side**3 > most_flops:
+                return compiling
+
+    def learn(self, kernel: str, seconds: float, flops: int) -> None:
+        """A call of so many operations took so many seconds."""
+        self._seconds_per_flop[kernel] = seconds / flops
+
+    def too_long(self, kernel: str, flops: int, calls: int) -> str | None:
+        """Why not to make so many calls, or None where they stay below the limit."""
+        seconds = self._seconds_per_flop[kernel] * flops * calls
+        return f"would take {_duration(seconds)}" if seconds > self.limit else None
+
+
+def _once(kernel: Kernel, side: int) -> float:
+    """Seconds of a call, with operands where the kernel wants them."""
+    from kernels.measure.timing import first_call
+
+    a, b, out = (np.ones((side, side), np.float32) for _ in range(3))
+    if kernel.spec.family == "cuda":
+        from kernels.cuda import timing
+        from kernels.cuda.arrays import to_device
+
+        on_gpu = [to_device(x) for x in (a, b, out)]
+        kernel.matmul(*on_gpu)  # may compile for this size
+        take = functools.partial(timing.sample, lambda: kernel.matmul(*on_gpu), 1)
+    else:
+        take = functools.partial(first_call, lambda: kernel.matmul(a, b, out))
+    seconds = take()
+    return seconds if seconds > _SHORT else min(seconds, take(), take())
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.0f} {unit}"
+    return f"{seconds:.0f} s"
