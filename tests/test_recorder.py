@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from types import ModuleType
 
 import numba
 import numpy as np
@@ -95,6 +96,36 @@ def test_integers_are_computed_with_64_bits_and_stored_with_their_own(dtype, tra
     numba.njit(kernel)(x, x[0], *expected)
     for ours, numbas in zip(found, expected, strict=True):
         np.testing.assert_array_equal(ours, numbas)
+
+
+@pytest.mark.parametrize("trace", [True, False])
+def test_truths_from_an_array_are_numbers(trace):
+    def neighbours(alive, y):
+        i = cuda.threadIdx.x + 1
+        y[i] = alive[i - 1] + alive[i] + alive[i + 1]
+        y[i] -= 2 * -alive[i]
+
+    alive, y = np.array([1, 1, 1, 0, 1], bool), np.zeros(5, np.int32)
+    record(neighbours, 1, 3, alive, y, trace=trace).check()
+    np.testing.assert_array_equal(y, [0, 5, 4, 2, 0])
+
+
+def test_a_number_of_python_wraps_round_where_it_is_stored():
+    def kernel(y, z):
+        s = 12345
+        for _ in range(10):
+            s = s * 1103515245 + 12345
+        y[0] = s
+        y[1] = -s
+        z[0] = -s
+
+    y, z = np.zeros(2, np.uint32), np.zeros(1)
+    record(kernel, 1, 1, y, z)
+    s = 12345
+    for _ in range(10):
+        s = s * 1103515245 + 12345
+    assert y.tolist() == [s % 2**32, -s % 2**32]
+    assert z[0] == float(-s)
 
 
 def test_atomics_wrap_round():
@@ -204,6 +235,18 @@ def test_a_shuffle_from_an_absent_lane_is_poisoned():
     np.testing.assert_array_equal(x, [*range(8, 16), *[np.nan] * 8])
 
 
+def test_atomics_of_bits():
+    def kernel(x, y):
+        y[0] = cuda.atomic.and_(x, 0, 0b0110)
+        y[1] = cuda.atomic.or_(x, 0, 0b1000)
+        y[2] = cuda.atomic.xor(x, 0, 0b0010)
+
+    x, y = np.array([0b0011], np.int32), np.zeros(3, np.int32)
+    record(kernel, 1, 1, x, y)
+    assert y.tolist() == [0b0011, 0b0010, 0b1010]
+    assert x[0] == 0b1000
+
+
 def test_atomics_return_the_old_value():
     def kernel(x, old):
         old[0] = cuda.atomic.add(x, 0, 2)
@@ -295,6 +338,25 @@ def test_device_functions():
     assert (read.site.function, read.line) == ("below", line_of(below, "return"))
 
 
+def test_names_of_a_users_module():
+    module = ModuleType("users")
+    exec(  # its own file, as far as Python can tell
+        "from numba import cuda\nimport numpy as np\nWEIGHTS = np.arange(4.0)\n"
+        "@cuda.jit(device=True)\ndef neighbour(x, i):\n    return x[i + 1]\n",
+        vars(module),
+    )
+
+    def kernel(x, y):
+        i = cuda.threadIdx.x
+        y[i] = module.neighbour(x, i) + module.WEIGHTS[i - 1]
+
+    x, y = np.arange(5.0), np.zeros(4)
+    recording = record(kernel, 1, 4, x, y)
+    assert only(recording).kind == "negative index", "of WEIGHTS"
+    np.testing.assert_array_equal(y, [0, 2 + 0, 3 + 1, 4 + 2])
+    assert isinstance(module.WEIGHTS, np.ndarray)
+
+
 def test_names_imported_from_numba_cuda():
     @cuda.jit
     def kernel(y):
@@ -343,6 +405,15 @@ def test_launches_that_no_gpu_would_take(blocks, threads):
         record(naive, blocks, threads)
 
 
+def test_a_launch_may_be_told_in_single_numbers_of_any_kind():
+    def kernel(y):
+        y[cuda.grid(1)] = 1
+
+    y = np.zeros(64)
+    recording = record(kernel, np.int64(2), 32, y)
+    assert (recording.grid, recording.block, y.sum()) == ((2,), (32,), 64)
+
+
 def test_shared_memory_that_no_gpu_has():
     def kernel(x):
         tile = cuda.shared.array((64, 64), float32)  # 16 KiB
@@ -378,12 +449,30 @@ def test_refused():
     with pytest.raises(TypeError, match="y must be a NumPy array or a number, not list"):
         record(calls, (1,), (1,), x, [0])
 
+    with pytest.raises(TypeError, match="y must be a NumPy array or a number, not tuple"):
+        record(lambda x, *y: None, (1,), (1,), x, x)
+
+    with pytest.raises(TypeError, match=r"x has records \(u, v\), which the recorder does not model"):
+        record(calls, (1,), (1,), np.zeros(4, [("u", np.float32), ("v", np.int32)]), x)
+
     def cooperative(x):
         cuda.cg.this_grid()
 
     with pytest.raises(AttributeError, match=r"does not model cuda\.cg") as error:
         record(cooperative, (1,), (1,), x)
     assert error.value.__notes__ == ["in thread 0 of block 0 of the recorded kernel"]
+
+    def transposed(x):
+        x.T[0] = 1
+
+    with pytest.raises(AttributeError, match=r"does not model \.T of an array"):
+        record(transposed, (1,), (1,), x)
+
+    def atomic(x):
+        cuda.atomic.nanmax(x, 0, 1)
+
+    with pytest.raises(AttributeError, match=r"does not model cuda\.atomic\.nanmax"):
+        record(atomic, (1,), (1,), x)
 
     def copy(x):
         x[:2] = x[2:4]

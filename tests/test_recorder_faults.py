@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import numpy as np
@@ -43,6 +44,18 @@ def test_index_beyond_the_edge():
     with pytest.raises(RecorderError, match=r"outside its shape \(15, 4\)") as error:
         recording.check()
     assert error.value.faults == recording.faults
+
+
+@pytest.mark.parametrize("trace", [True, False])
+def test_a_wrong_index_beside_a_slice(trace):
+    def kernel(a, y):
+        i = cuda.threadIdx.x
+        row = a[i, 1:]
+        y[i] = row[0]
+
+    fault = only(record(kernel, 1, 3, np.zeros((2, 4)), np.zeros(3), trace=trace))
+    assert fault.kind == "out of bounds"
+    assert "a[2, :]" in fault.message
 
 
 @pytest.mark.parametrize("trace", [True, False])
@@ -178,6 +191,48 @@ def test_return_is_found_where_a_profiler_is_at_work():
         sys.setprofile(None)
     assert fault.other_line is None
     assert "returned earlier" in fault.message
+
+
+def test_a_barrier_that_python_has_copied_is_one():
+    """Python 3.12 ends both branches with a copy of what follows them."""
+    from numba.cuda import syncthreads
+
+    def kernel(x):
+        i = cuda.grid(1)
+        if i % 2:
+            x[i] = 1
+        else:
+            x[i] = 2
+        syncthreads()
+
+    x = np.zeros(32)
+    record(kernel, 1, 32, x).check()
+    np.testing.assert_array_equal(x, [2, 1] * 16)
+
+
+def test_the_condition_of_a_loop_is_one_place():
+    """Python asks it at two places of the bytecode, before the first pass and after each."""
+
+    def kernel(x):
+        while x[0] > 0:
+            x[0] -= 1  # next
+
+    recording = record(kernel, 1, 1, np.array([5.0]))
+    (condition,) = recording.counts.of(kind="read", line=line_of(kernel, "while"))
+    assert condition.accesses == 6
+
+
+def test_one_thread_waits_and_two_wait():
+    def kernel():
+        if cuda.threadIdx.x != 2:
+            cuda.syncthreads()
+        else:
+            cuda.syncthreads()
+
+    assert re.search(
+        r"threads 0, 1 of block 0 wait here, but thread 2 of block 0 waits at line \d+$",
+        only(record(kernel, 1, 3)).message,
+    )
 
 
 def test_lanes_missing_at_a_warp_function():

@@ -212,6 +212,20 @@ def test_the_first_block_is_not_forgotten_for_the_last():
     assert (fault.kind, fault.threads[0].block, fault.other_threads[0].block) == ("race between blocks", (0,), (1,))
 
 
+def test_pairs_of_accesses_are_counted_once():
+    def one_reads(x, y):
+        if cuda.threadIdx.x == 0:
+            x[0] = 1
+        else:
+            y[0] = x[0]
+
+    def both_write(x, y):
+        x[0] = cuda.threadIdx.x
+
+    for kernel in (one_reads, both_write):
+        assert only(record(kernel, 1, 2, np.zeros(1), np.zeros(1))).count == 1
+
+
 def test_every_line_of_a_race_is_told():
     """The only thread that writes in the first line is also the only one that reads in the second."""
 

@@ -20,15 +20,23 @@ Not modelled
   ones also let them meet at calls in different branches.
 - Reconvergence: the k-th access of each lane at one site since the last barrier counts as one access of the warp.
   A loop whose lanes skip different passes is then grouped more generously than a GPU would.
-- Races are compared by the first byte of an element, so two views of different item sizes may escape.
+- Races and first writes are compared by the first byte of an element: of dynamic shared memory seen as two item sizes,
+  races may escape and reads may wrongly be called uninitialised.
 - Atomic functions whose old value nobody uses: each counts as a read too, so exch cannot initialise shared memory.
-- Cooperative grids, streams, textures, vector types, libdevice.
+- Atomic functions of all lanes on one element: they wait in a queue on a GPU, and count as one turn of the banks here.
+- Waiting in a loop for what another thread will write: a thread runs on to its next barrier, so it would wait for ever.
+- Barriers in loops are matched by their place, not by the pass: threads that skip different passes of one loop meet.
+- Cooperative grids, streams, textures, vector types, records, libdevice; iterating over an array, its transpose, and
+  arguments that are tuples.
 
 Numbers are NumPy scalars, so float32 arithmetic is rounded as on a GPU, but one product and sum may there be fused into
 a single rounding. Integers read from an array have 64 bits, as Numba computes with them, and are cut to the width of
-the array they are stored in; what int32(x) and its like make keeps its width here. Python's own int and float are
-wider: `x * 0.5` stays float32 here and is float64 in Numba, and sums of Python's integers never overflow. Functions of
-`math` return float64, and raise where a GPU makes NaN or Inf. popc, clz and ffs see 32 bits where a number fits them.
+the array they are stored in; unsigned ones are signed then, so that a difference may be negative, where Numba's wraps
+round. What int32(x) and its like make keeps its width here. Python's own int and float are wider: `x * 0.5` stays
+float32 here and is float64 in Numba, and sums of Python's integers never overflow. A comparison makes NumPy's truth, of
+which two add up to one at most, and none can be subtracted: int(x > 0) can. Functions of `math` return float64, and
+raise where a GPU makes NaN or Inf, as a division of Python's numbers by zero does. popc, clz and ffs see 32 bits where
+a number fits them.
 
 Limits: memory grows with the longest barrier interval of one block (about 200 bytes per access), by 24 bytes per
 element of the arguments, and by 28 bytes per event up to max_events; later events are dropped, but still counted.
@@ -37,6 +45,7 @@ element of the arguments, and by 28 bytes per event up to max_events; later even
 from __future__ import annotations
 
 import inspect
+import operator
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -102,8 +111,8 @@ class Recording:
 
 def record(
     kernel: Callable[..., Any],
-    grid: tuple[int, ...],
-    block: tuple[int, ...],
+    grid: int | tuple[int, ...],
+    block: int | tuple[int, ...],
     *arguments: Any,
     trace: bool = True,
     order: Order = "forward",
@@ -128,7 +137,7 @@ def record(
     memory = Memory(sites, log, trace, shared_bytes)
     placed = [
         memory.argument(name, argument) if isinstance(argument, np.ndarray) else _scalar(name, argument)
-        for name, argument in zip(inspect.signature(function).bind(*arguments).arguments, arguments, strict=True)
+        for name, argument in inspect.signature(function).bind(*arguments).arguments.items()
     ]
     analysis = Analysis(names, sites, memory, faults, max_events)
 
@@ -155,9 +164,13 @@ def _scalar(name: str, value: Any) -> Any:
     return widened(value)
 
 
-def _extents(name: str, numbers: tuple[int, ...], most: tuple[int, int, int]) -> tuple[int, ...]:
-    if not 1 <= len(numbers) <= 3 or any(not isinstance(n, int) or n < 1 for n in numbers):
-        raise ValueError(f"the {name} is a tuple of 1 to 3 whole numbers of at least 1, not {numbers!r}")
+def _extents(name: str, asked: int | tuple[int, ...], most: tuple[int, int, int]) -> tuple[int, ...]:
+    try:
+        numbers = tuple(map(operator.index, asked if isinstance(asked, (tuple, list)) else (asked,)))
+    except TypeError:
+        numbers = ()
+    if not 1 <= len(numbers) <= 3 or min(numbers) < 1:
+        raise ValueError(f"the {name} is one to three whole numbers of at least 1, not {asked!r}")
     if any(n > limit for n, limit in zip(numbers, most, strict=False)):
         raise ValueError(f"the {name} is at most {most}, not {numbers}")
     return numbers

@@ -19,18 +19,20 @@ from kernels.recorder.sites import LIMIT, Kind, Sites
 __all__ = ["Addresses", "DeviceArray", "IndexFault", "TracedArray", "widened"]
 
 _caller = sys._getframe
-_NARROW = frozenset((np.int8, np.int16, np.int32, np.uint8, np.uint16, np.uint32))
+_NARROW = (np.int8, np.int16, np.int32, np.uint8, np.uint16, np.uint32)
+_WIDER: dict[type, type] = {**dict.fromkeys(_NARROW, np.int64), np.bool_: bool}
 
 
 def widened(number: Any) -> Any:
-    """As Numba computes, where integers grow to 64 bits; NumPy's would wrap round at their own width."""
-    return np.int64(number) if type(number) in _NARROW else number
+    """As Numba computes, where integers grow to 64 bits and truths can be added up; NumPy's do neither."""
+    wider = _WIDER.get(type(number))
+    return wider(number) if wider else number
 
 
 class IndexFault(Exception):  # noqa: N818 - it ends one thread of the kernel, and becomes a Fault there
     """A thread used an index outside the array."""
 
-    def __init__(self, site: int, name: str, index: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    def __init__(self, site: int, name: str, index: tuple[Any, ...], shape: tuple[int, ...]) -> None:
         super().__init__(f"{name}{index} is outside its shape {shape}")
         self.site, self.name, self.index, self.shape = site, name, index, shape
 
@@ -113,6 +115,9 @@ class DeviceArray:
     # Python would otherwise iterate by indexing until an IndexError
     __iter__ = None
 
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"the recorder does not model .{name} of an array")
+
     def __len__(self) -> int:
         return len(self._data)
 
@@ -157,6 +162,8 @@ class DeviceArray:
 
     def _cast(self, value: Any) -> Any:
         """The value as a number of this array; Python's integers wrap round, as they do in memory."""
+        if isinstance(value, int) and self._data.dtype.kind in "iu":
+            value = np.uint64(value & 0xFFFF_FFFF_FFFF_FFFF)
         return np.asarray(value).astype(self._data.dtype)[()]
 
     def _fill(self, part: DeviceArray, value: Any) -> None:

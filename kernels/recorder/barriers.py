@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kernels.recorder.faults import Fault, Threads, listed
+from kernels.recorder.faults import Fault, ThreadId, Threads, listed
 from kernels.recorder.intrinsics import WARP
 from kernels.recorder.sites import Site
 from kernels.recorder.threads import Thread
@@ -23,7 +23,7 @@ def missed(names: Threads, block: int, barrier: Site, threads: Sequence[Thread])
     for line, numbers in returned.items():
         gone = names.names(block, numbers)
         where = f"at line {line}" if line else "earlier"
-        message = f"{listed(waiting)} wait here, but {listed(gone)} returned {where}"
+        message = f"{_waiting(waiting)} here, but {listed(gone)} returned {where}"
         faults.append(Fault("missed barrier", message, barrier.file, barrier.line, waiting, line, gone))
     return faults
 
@@ -43,7 +43,7 @@ def diverged(names: Threads, block: int, sites: Sequence[Site], waiting: Sequenc
     for other in others:
         here, there = next((sites[a], sites[b]) for a, b in zip(first, other, strict=False) if a != b)
         threads = names.names(block, groups[other])
-        message = f"{listed(here_threads)} wait here, but {listed(threads)} wait at line {there.line}"
+        message = f"{_waiting(here_threads)} here, but {_waiting(threads)} at line {there.line}"
         faults.append(Fault("divergent barrier", message, here.file, here.line, here_threads, there.line, threads))
     return faults
 
@@ -61,9 +61,12 @@ def missed_by_lanes(names: Threads, block: int, sites: Sequence[Site], alive: Se
         here, waiting = sites[path[-1]], names.names(block, [thread.number for thread in group])
         missing = names.names(block, [thread.number for thread in absent])
         line = absent[0].last_line if absent else None
-        why = (
-            f"{listed(missing)}, named in the mask, are at line {line}" if absent else "are not named in their own mask"
-        )
-        message = f"{listed(waiting)} wait here, but {why}"
+        at = "is" if len(absent) == 1 else "are"
+        why = f"but {listed(missing)}, named in the mask, {at} at line {line}" if absent else "and no mask names them"
+        message = f"{_waiting(waiting)} here, {why}"
         faults.append(Fault("missed warp barrier", message, here.file, here.line, waiting, line, missing))
     return faults
+
+
+def _waiting(threads: Sequence[ThreadId]) -> str:
+    return f"{listed(threads)} wait{'s' if len(threads) == 1 else ''}"

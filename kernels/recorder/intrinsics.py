@@ -202,6 +202,9 @@ class _Constant:
 class _Atomic:
     """Each returns the old value. Nothing runs in between, as threads change only where they wait."""
 
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"the recorder does not model cuda.atomic.{name}")
+
     def add(self, array: DeviceArray, index: Any, value: Any) -> Any:
         return array.exchange(index, _caller(1), lambda old, cast: old + cast(value))
 
@@ -213,6 +216,15 @@ class _Atomic:
 
     def min(self, array: DeviceArray, index: Any, value: Any) -> Any:
         return array.exchange(index, _caller(1), lambda old, cast: min(old, cast(value)))
+
+    def and_(self, array: DeviceArray, index: Any, value: Any) -> Any:
+        return array.exchange(index, _caller(1), lambda old, cast: old & cast(value))
+
+    def or_(self, array: DeviceArray, index: Any, value: Any) -> Any:
+        return array.exchange(index, _caller(1), lambda old, cast: old | cast(value))
+
+    def xor(self, array: DeviceArray, index: Any, value: Any) -> Any:
+        return array.exchange(index, _caller(1), lambda old, cast: old ^ cast(value))
 
     def exch(self, array: DeviceArray, index: Any, value: Any) -> Any:
         return array.exchange(index, _caller(1), lambda _, cast: cast(value))

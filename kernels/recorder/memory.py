@@ -87,6 +87,7 @@ class Memory:
 
     def argument(self, name: str, data: NDArray) -> DeviceArray:
         """A NumPy array in global memory. Views of one array keep their distance, so overlaps are seen."""
+        _refuse_records(name, data.dtype)
         owner, base = data, data.base
         while base is not None:
             owner = base if isinstance(base, np.ndarray) else owner
@@ -189,8 +190,16 @@ def _shape(shape: Any) -> tuple[int, ...]:
 
 
 def _dtype(dtype: Any) -> np.dtype:
+    if hasattr(dtype, "fields"):  # Numba's type of a record
+        dtype = dtype.dtype
+        _refuse_records("an array of the kernel", dtype)
     # Numba's types are named as NumPy's
     return np.dtype(getattr(dtype, "name", dtype))
+
+
+def _refuse_records(name: str, dtype: np.dtype) -> None:
+    if dtype.names:
+        raise TypeError(f"{name} has records ({', '.join(dtype.names)}), which the recorder does not model")
 
 
 def _poisoned(shape: tuple[int, ...], dtype: np.dtype) -> NDArray:

@@ -94,7 +94,8 @@ def _conflicts(accesses: Accesses, cell: NDArray[np.intp], actor: NDArray[np.int
         first = anchor[cell[rows]]
         others = (actor[first] != actor[rows]) & (written[cell[rows]] | ~changes)
         pairs.append(np.stack((first[others], rows[others])))
-    return np.concatenate(pairs, axis=1)
+    # both anchors may be one row, and each may be paired with the other
+    return np.unique(np.sort(np.concatenate(pairs, axis=1), axis=0), axis=1)
 
 
 class Between:

@@ -143,8 +143,9 @@ class Schedule:
 
     def _outside(self, thread: Thread, fault: IndexFault) -> None:
         site, who = self._sites.all[fault.site], self._names.name(self._block, thread.number)
-        kind: FaultKind = "negative index" if min(fault.index) < 0 else "out of bounds"
-        at = ", ".join(map(str, fault.index))
+        numbers = tuple(i for i in fault.index if not isinstance(i, slice))
+        kind: FaultKind = "negative index" if min(numbers) < 0 else "out of bounds"
+        at = ", ".join(":" if isinstance(i, slice) else str(i) for i in fault.index)
         message = f"{who} {_VERBS[site.kind]} {fault.name}[{at}], outside its shape {fault.shape}, and is stopped"
         self._faults.add(Fault(kind, message, site.file, site.line, (who,), array=fault.name, index=fault.index))
 

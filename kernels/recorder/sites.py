@@ -47,8 +47,10 @@ class Sites(dict[tuple[int, int], int]):
 
     def _add(self, frame: FrameType, kind: Kind) -> int:
         code = frame.f_code
+        instructions = list(dis.get_instructions(code))
         # the interpreter's specialised instructions leave f_lasti inside the instruction's cache
-        start = max(i.offset for i in dis.get_instructions(code) if i.offset <= frame.f_lasti)
+        here = max((i for i in instructions if i.offset <= frame.f_lasti), key=lambda i: i.offset)
+        start = min(i.offset for i in instructions if _same_place(i, here))
         number = self.get((id(code), start))
         if number is None:
             number = len(self.all)
@@ -61,6 +63,13 @@ class Sites(dict[tuple[int, int], int]):
             self[id(code), start] = number
         self[id(code), frame.f_lasti] = number
         return number
+
+
+def _same_place(one: dis.Instruction, other: dis.Instruction) -> bool:
+    """Python copies the condition of a loop, and short ends of a function: the copies are one place of the source."""
+    if one.positions is None or one.positions.col_offset is None:
+        return one.offset == other.offset
+    return (one.opcode, one.positions) == (other.opcode, other.positions)
 
 
 def assigned_name(frame: FrameType) -> str | None:

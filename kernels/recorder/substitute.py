@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -56,9 +56,7 @@ class _Substitution:
 
     def _value(self, name: str, value: Any) -> Any:
         if isinstance(value, ModuleType):
-            if value.__name__ == "numba.cuda":
-                return self._cuda
-            return _Numba(value, self._cuda) if value.__name__ == "numba" else value
+            return self._cuda if value.__name__ == "numba.cuda" else _Module(value, self._value)
         if id(value) in self._named:
             return getattr(self._cuda, self._named[id(value)])
         if isinstance(getattr(value, "py_func", None), FunctionType):
@@ -66,15 +64,16 @@ class _Substitution:
         return self._memory.constant(name, value) if isinstance(value, np.ndarray) else value
 
 
-class _Numba:
-    """The module numba, except for numba.cuda."""
+class _Module:
+    """A module, such as numba with its cuda, or one of the user's with device functions: each name once replaced."""
 
-    def __init__(self, module: ModuleType, cuda: Intrinsics) -> None:
-        self._module = module
-        self.cuda = cuda
+    def __init__(self, module: ModuleType, replaced: Callable[[str, Any], Any]) -> None:
+        self._module, self._replaced = module, replaced
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._module, name)
+        value = self._replaced(name, getattr(self._module, name))
+        setattr(self, name, value)
+        return value
 
 
 def _names(code: CodeType) -> Iterator[str]:
