@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 from collections.abc import Sequence
 from math import isnan, prod
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from experiments._moments import moment
-from kernels.recorder import Recording, record
+from kernels.recorder import Count, Recording, record
 from kernels.recorder.substitute import python_function
 
 __all__ = ["recorded", "square"]
@@ -37,14 +39,13 @@ def recorded(
     """
     recording = record(kernel, grid, block, *arguments)
     function = python_function(kernel)
-    lines = Path(inspect.getfile(function)).read_text(encoding="utf-8").splitlines(keepends=True)
-    first = function.__code__.co_firstlineno
+    first, lines = _source(function, recording)
     return {
         "name": name,
         "idea": idea,
         "cores": cores,
         "firstLine": first,
-        "source": [line.rstrip("\n") for line in lines[first - 1 : _last_line(recording, lines, first)]],
+        "source": lines,
         "block": block,
         "perBlock": prod(block),
         "result": result,
@@ -61,9 +62,24 @@ def square(size: int) -> tuple[NDArray[np.float32], ...]:
     return a, b, np.zeros((size, size), np.float32)
 
 
-def _last_line(recording: Recording, lines: list[str], first: int) -> int:
-    """Of the kernel, or of what it calls and reads or writes there."""
-    return max(first - 1 + len(inspect.getblock(lines[first - 1 :])), *(site.line for site in recording.events.sites))
+def _source(function: FunctionType, recording: Recording) -> tuple[int, list[str]]:
+    """The number of the first line shown, and the lines: of the kernel, and of what it calls in its own file."""
+    file = inspect.getfile(function)
+    text = Path(file).read_text(encoding="utf-8-sig")
+    here = {function.__code__.co_firstlineno, *(site.line for site in recording.events.sites if site.file == file)}
+    shown = [_extent(node) for node in ast.parse(text).body if here.intersection(range(*_extent(node)))]
+    first, behind = min(shown)[0], max(shown)[1]
+    return first, text.splitlines()[first - 1 : behind - 1]
+
+
+def _extent(node: ast.stmt) -> tuple[int, int]:
+    """The first line of a statement with its decorators, and the first behind it."""
+    decorators = getattr(node, "decorator_list", [])
+    return min(one.lineno for one in (node, *decorators)), (node.end_lineno or node.lineno) + 1
+
+
+def _shown(recording: Recording) -> list[Count]:
+    return [count for count in recording.counts.instructions if count.array.space in _SHOWN]
 
 
 def _counts(recording: Recording) -> list[dict[str, Any]]:
@@ -78,13 +94,16 @@ def _counts(recording: Recording) -> list[dict[str, Any]]:
             "conflicts": count.conflicts,
             "perResult": None if isnan(results) else count.accesses / results,
         }
-        for count in recording.counts.instructions
-        if count.array.space in _SHOWN
+        for count in _shown(recording)
     ]
 
 
 def _trace(recording: Recording) -> dict[str, Any]:
-    """threads[block · threads + thread][interval]: each access as place · span + element. Local memory is left out."""
+    """threads[block · threads + thread][interval]: each access as place · span + element. Local memory is left out.
+
+    A place names its row of the counts.
+    """
+    figures = {(count.site, count.array): row for row, count in enumerate(_shown(recording))}
     events = recording.events
     arrays = events.arrays
     span = max(prod(array.shape) for array in arrays)
@@ -106,7 +125,13 @@ def _trace(recording: Recording) -> dict[str, Any]:
             for array in arrays
         ],
         "places": [
-            {"line": events.sites[site].line, "kind": events.sites[site].kind, "array": array} for site, array in places
+            {
+                "line": events.sites[site].line,
+                "kind": events.sites[site].kind,
+                "array": array,
+                "figure": figures.get((events.sites[site], events.arrays[array])),
+            }
+            for site, array in places
         ],
         "barriers": [list(barrier) for barrier in events.barriers],
     }

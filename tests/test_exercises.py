@@ -149,6 +149,99 @@ def test_a_wrong_answer_is_rejected_for_the_right_reason(
     assert rejected.hint.endswith((".", "?"))
 
 
+_SERIAL_PRODUCT = """\
+        for i in range(c.shape[0]):
+            for j in range(c.shape[1]):
+                total = float32(0)
+                for k in range(a.shape[1]):
+                    total += a[i, k] * b[k, j]
+                c[i, j] = total
+"""
+_SERIAL = {
+    "one_thread_per_element": "        for i in range(x.shape[0]):\n            y[i] = x[i] ** 2\n",
+    "one_thread_per_result": _SERIAL_PRODUCT,
+    "coalesce": _SERIAL_PRODUCT,
+    "transpose": "        for i in range(x.shape[0]):\n            for j in range(x.shape[1]):\n"
+    "                y[j, i] = x[i, j]\n",
+    "histogram": "        for i in range(digits.shape[0]):\n            cuda.atomic.add(counts, digits[i], 1)\n",
+    "reduce_with_shuffles": "        own = float32(0)\n        for i in range(x.shape[0]):\n"
+    "            own += x[i]\n        total[0] = own\n",
+    "register_tile": """\
+        for rows in range(0, c.shape[0], 4):
+            for j in range(c.shape[1]):
+                sums = cuda.local.array(4, float32)
+                for r in range(4):
+                    sums[r] = 0
+                for k in range(a.shape[1]):
+                    once = b[k, j]
+                    for r in range(min(4, c.shape[0] - rows)):
+                        sums[r] += a[rows + r, k] * once
+                for r in range(min(4, c.shape[0] - rows)):
+                    c[rows + r, j] = sums[r]
+""",
+}
+
+
+@pytest.mark.parametrize("name", _SERIAL)
+def test_one_thread_that_does_it_all_is_not_what_was_asked(name: str, tmp_path: Path) -> None:
+    given = ", ".join(_check._arguments(_task(name).stub))
+    text = f'from numba import cuda, float32\nEXERCISE = "{name}"\n\n\n@cuda.jit\ndef kernel({given}):\n'
+    alone = "    if cuda.threadIdx.x + cuda.threadIdx.y + cuda.blockIdx.x + cuda.blockIdx.y == 0:\n"
+    rejected = _rejection(text + alone + _SERIAL[name], name, tmp_path)
+    assert rejected.kind == "target"
+    assert rejected.says.startswith("right, but only 1 thread ")
+
+
+_AHEAD = """\
+    tiles = (a.shape[1] + TILE - 1) // TILE
+    for tile in range(-1, tiles):
+        if tile + 1 < tiles:
+            start, then = (tile + 1) * TILE, (tile + 1) % 2
+            a_tiles[then, y, x] = a[i, start + x] if i < a.shape[0] and start + x < a.shape[1] else float32(0)
+            b_tiles[then, y, x] = b[start + y, j] if start + y < b.shape[0] and j < b.shape[1] else float32(0)
+        if tile >= 0:
+            for k in range(TILE):
+                total += a_tiles[tile % 2, y, k] * b_tiles[tile % 2, k, x]
+        cuda.syncthreads()
+"""
+
+_PRIVATE = """\
+    own = cuda.shared.array(10, int32)
+    t = cuda.threadIdx.x
+    if t < 10:
+        own[t] = 0
+    cuda.syncthreads()
+    i = cuda.grid(1)
+    if i < digits.shape[0]:
+        cuda.atomic.add(own, digits[i], 1)
+    cuda.syncthreads()
+    if t < 10:
+        cuda.atomic.add(counts, t, own[t])
+"""
+
+
+def test_other_right_answers_are_accepted(tmp_path: Path) -> None:
+    """The first tile fetched ahead of the loop; a histogram for each block; a file with a byte-order mark."""
+    before, _, rest = _solution("double_buffer").partition("    for start in range")
+    after = rest.partition("    if i < c.shape[0]")
+    ahead = before + _AHEAD + "".join(after[1:])
+    private = (
+        _solution("histogram").replace("import cuda", "import cuda, int32").partition("    i = cuda")[0] + _PRIVATE
+    )
+    marked = "\ufeff" + _solution("one_thread_per_element")
+    for name, text in (("double_buffer", ahead), ("histogram", private), ("one_thread_per_element", marked)):
+        (tmp_path / "mine.py").write_text(text, encoding="utf-8")
+        assert _check.task_of(tmp_path / "mine.py").name == name
+        _check.check(tmp_path / "mine.py", _task(name))
+
+
+def test_what_is_added_to_an_unset_result_was_stored(tmp_path: Path) -> None:
+    text = _solution("one_thread_per_result").replace("total += a[i, k] * b[k, j]", "c[i, j] += a[i, k] * b[k, j]")
+    rejected = _rejection(text.replace("        c[i, j] = total\n", ""), "one_thread_per_result", tmp_path)
+    assert rejected.kind == "wrong"
+    assert "stored at [0, 0] is NaN, made of a number that nobody had set" in rejected.says
+
+
 @pytest.mark.parametrize("name", [task.name for task in TASKS])
 def test_the_specification_is_numpys(name: str) -> None:
     """What a solution is held against, computed once more by what the stub says."""
@@ -175,7 +268,9 @@ def test_the_specification_is_numpys(name: str) -> None:
     [
         ("def kernel(:\n", "file", "line 1"),
         ("x = 1\n", "file", "no function called kernel"),
-        ("def kernel(x): pass\n", "file", "takes 1 arguments, not 2"),
+        ("def kernel(x): pass\n", "file", "takes (x), not (x, y)"),
+        ("def kernel(y, x): pass\n", "file", "takes (y, x), not (x, y)"),
+        ("import sys\nsys.exit()\n", "error", "line 2: SystemExit"),
         ("import nothing_like_it\n", "error", "line 1: ModuleNotFoundError"),
         ("def kernel(x, y):\n    y[0] = undefined\n", "error", "line 2: NameError"),
         ("import numpy as np\ndef kernel(x, y):\n    y[0] = np.dot(x, x)\n", "error", "line 3"),
@@ -192,6 +287,12 @@ def test_what_is_no_kernel_is_explained(text: str, kind: str, says: str, tmp_pat
         rejected = _rejection(text, "one_thread_per_element", tmp_path)
     assert rejected.kind == kind
     assert says in str(rejected)
+
+
+def test_an_endless_loop_outside_the_kernel_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(_check, "SECONDS", 0.1)
+    rejected = _rejection("while True:\n    pass\n", "histogram", tmp_path)
+    assert (rejected.kind, rejected.says) == ("endless", "the file took more than 0.1 seconds and was stopped")
 
 
 def test_an_endless_loop_ends_where_ctrl_c_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:

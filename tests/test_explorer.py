@@ -305,6 +305,29 @@ def test_a_learners_race_is_on_the_page(tmp_path: Path) -> None:
     assert [pair["names"] for pair in data["pairs"]] == [["mine.py", "cuda-numba-shared"]]
 
 
+def test_a_kernel_is_watched_at_the_size_where_it_goes_wrong(tmp_path: Path) -> None:
+    right = (SOLUTIONS / "shared_tile.py").read_text(encoding="utf-8")
+    wrong = right.replace("range(0, a.shape[1], TILE)", "range(0, a.shape[1] // TILE * TILE, TILE)")
+    (tmp_path / "mine.py").write_text(wrong)
+    shown = watched(tmp_path / "mine.py")
+    assert shown["arrays"][0]["shape"] == (9, 13), "8x8x8 is whole tiles, and right"
+
+
+def test_what_a_kernel_calls_is_shown_and_each_access_has_its_own_figure(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from numba import cuda\n\nEXERCISE = 'one_thread_per_element'\n\n\n"
+        "@cuda.jit(device=True)\ndef both(x, i):\n    return x[i] + x[i // 32]\n\n\n"
+        "@cuda.jit\ndef kernel(x, y):\n    i = cuda.grid(1)\n    if i < x.shape[0]:\n        y[i] = both(x, i)\n"
+    )
+    shown = watched(tmp_path / "mine.py")
+    assert (shown["firstLine"], shown["source"][0]) == (6, "@cuda.jit(device=True)")
+    assert shown["source"][-1] == "        y[i] = both(x, i)"
+    figures = [shown["counts"][place["figure"]] for place in shown["places"]]
+    assert [(figure["line"], figure["kind"], figure["sectors"]) for figure in figures] == [
+        (8, "read", 4), (8, "read", 1), (15, "write", 4),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

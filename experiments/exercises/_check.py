@@ -26,7 +26,7 @@ from kernels.cuda.compile import CompileError
 from kernels.recorder import Fault, Order, Recording, record
 from kernels.recorder.substitute import python_function
 
-__all__ = ["SECONDS", "Rejected", "check", "load", "recording", "task_of"]
+__all__ = ["SECONDS", "Rejected", "check", "load", "recording", "task_of", "trial"]
 
 SECONDS = 20.0  # for one launch; a right kernel takes less than one
 _ORDERS: tuple[Order, ...] = ("forward", "reverse", 1)
@@ -70,7 +70,7 @@ class Rejected(Exception):  # noqa: N818 - reads as what happened
 def task_of(path: Path) -> Task:
     """The exercise that a learner's file names after EXERCISE. Raises Rejected."""
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = ast.parse(_text(path))
     except (OSError, UnicodeDecodeError) as error:
         raise Rejected("file", f"{path} cannot be read: {error}") from error
     except SyntaxError as error:
@@ -93,7 +93,7 @@ def check(path: Path, task: Task) -> str | None:
     kernel = load(path, task)
     for size in task.sizes:
         for order in _ORDERS:
-            _try(path, kernel, task, size, order)
+            trial(path, kernel, task, size, order)
     return _compile(path, kernel, task)
 
 
@@ -101,27 +101,38 @@ def load(path: Path, task: Task) -> Any:
     """The kernel in a learner's file, if it takes the exercise's arguments. Raises Rejected."""
     module = ModuleType("exercise")
     module.__file__ = str(path)
-    with _explained(path):
-        exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), vars(module))
+    with _explained(path), _time_limit("the file"):
+        exec(compile(_text(path), str(path), "exec"), vars(module))
     kernel = vars(module).get("kernel")
     try:
-        asked, given = len(signature(python_function(kernel)).parameters), len(task.operands(task.sizes[0]).arguments)
+        asked = list(signature(python_function(kernel)).parameters)
     except TypeError as error:
         raise Rejected("file", "it has no function called kernel", "Keep the stub's `def kernel`.") from error
-    if asked != given:
-        raise Rejected("file", f"its kernel takes {asked} arguments, not {given}", "Keep the stub's arguments.")
+    if asked != (given := _arguments(task.stub)):
+        says = f"its kernel takes ({', '.join(asked)}), not ({', '.join(given)})"
+        raise Rejected("file", says, "Keep the stub's arguments: the target counts by their names.")
     return kernel
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8-sig")  # some editors put a mark in front
+
+
+def _arguments(stub: str) -> list[str]:
+    (kernel,) = (node for node in ast.parse(stub).body if isinstance(node, ast.FunctionDef) and node.name == "kernel")
+    return [argument.arg for argument in kernel.args.args]
 
 
 def recording(
     path: Path, kernel: Any, task: Task, operands: Operands, size: Shape, order: Order = "forward"
 ) -> Recording:
     """What the kernel in the file does on operands of that size. Raises Rejected for what it raises."""
-    with _explained(path), _time_limit():
+    with _explained(path), _time_limit("a launch"):
         return record(kernel, *task.launch(size), *operands.arguments, order=order)
 
 
-def _try(path: Path, kernel: Any, task: Task, size: Shape, order: Order) -> None:
+def trial(path: Path, kernel: Any, task: Task, size: Shape, order: Order = "forward") -> None:
+    """Return if the kernel is right at this size and within the target. Raises Rejected."""
     operands = task.operands(size)
     before = [argument.copy() for argument in operands.arguments[:-1]]
     found = recording(path, kernel, task, operands, size, order)
@@ -130,7 +141,7 @@ def _try(path: Path, kernel: Any, task: Task, size: Shape, order: Order) -> None
     for argument, old in zip(operands.arguments, before, strict=False):
         if not np.array_equal(argument, old):
             raise _rejected("changed", "it writes to its inputs", task)
-    _compare(operands, task, size)
+    _compare(operands, found, task, size)
     if missed := task.missed(found, size):
         raise Rejected("target", f"right, but {missed.says} (size {_times(size)})", _sentence(missed.hint))
 
@@ -163,7 +174,7 @@ def _told(error: CompileError, path: Path) -> tuple[str, int | None]:
     return re.sub(r" at 0x\w+|\.? Raised from .*", "", says), int(place[1]) if place else None
 
 
-def _compare(operands: Operands, task: Task, size: Shape) -> None:
+def _compare(operands: Operands, recording: Recording, task: Task, size: Shape) -> None:
     found: NDArray = operands.arguments[-1].astype(np.float64)
     with np.errstate(invalid="ignore"):
         wrong = ~(abs(found - operands.exact) <= operands.error)
@@ -173,8 +184,15 @@ def _compare(operands: Operands, task: Task, size: Shape) -> None:
     place = tuple(int(i) for i in np.argwhere(wrong)[0])
     count = f"{int(wrong.sum())} of {wrong.size} results are wrong at size {_times(size)}"
     if np.isnan(found[place]):
+        if _stored(recording, _arguments(task.stub)[-1], place):
+            says = f"{count}; what was stored at {list(place)} is NaN, made of a number that nobody had set"
+            raise _rejected("wrong", says, task)
         raise _rejected("unwritten", f"{count}; nothing was ever stored at {list(place)}", task)
     raise _rejected("wrong", f"{count}; at {list(place)} it has {found[place]:g}, not {operands.exact[place]:g}", task)
+
+
+def _stored(recording: Recording, array: str, place: Shape) -> bool:
+    return any(e.array.name == array and e.site.kind != "read" and e.index == place for e in recording.events)
 
 
 def _fault(fault: Fault, task: Task, size: Shape) -> Rejected:
@@ -200,7 +218,7 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except Rejected:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         hint = (
             "This is what Python says while it runs your code; a kernel may use numbers, loops, arrays and numba.cuda."
@@ -209,7 +227,7 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _time_limit() -> Iterator[None]:
+def _time_limit(what: str = "a launch") -> Iterator[None]:
     """Ends a loop that never ends, as Ctrl-C would: from a thread, so that it works on every system."""
     late = threading.Event()
 
@@ -227,7 +245,7 @@ def _time_limit() -> Iterator[None]:
         if not late.is_set():
             raise
         hint = "Look at each loop: what makes it stop?"
-        raise Rejected("endless", f"a launch took more than {SECONDS:g} seconds and was stopped", hint) from None
+        raise Rejected("endless", f"{what} took more than {SECONDS:g} seconds and was stopped", hint) from None
     finally:
         timer.cancel()
         signal.signal(signal.SIGINT, before)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from kernels.recorder import Recording
@@ -64,6 +65,16 @@ def at_most(counted: float, allowed: float, what: str, hint: str) -> Missed | No
     if counted <= allowed:
         return None
     return Missed(what.format(_plain(counted), _plain(allowed)), hint)
+
+
+def at_work(recording: Recording, kind: Any, needed: int, does: str) -> Missed | None:
+    """Missed, if fewer threads than needed have accesses of this kind, to any memory. does: what such a thread does."""
+    spaces = {space for space, of_kind in recording.counts.threads if of_kind == kind}
+    busy = int(np.count_nonzero(sum(recording.counts.threads[space, kind] for space in spaces)))
+    if busy >= needed:
+        return None
+    says = f"only {busy} thread{' ' + does + 's' if busy == 1 else 's ' + does}, and {needed} should"
+    return Missed(says, "nobody has to wait for another here: which share is each thread's own?")
 
 
 def total(recording: Recording, kind: Any = None, array: str | None = None, space: str | None = None) -> int:

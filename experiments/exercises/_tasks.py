@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from experiments.exercises import _data
-from experiments.exercises._task import Launch, Missed, Shape, Task, at_most, total, worst
+from experiments.exercises._task import Launch, Missed, Shape, Task, at_most, at_work, total, worst
 from kernels.nearest import did_you_mean
 from kernels.recorder import Recording
 
@@ -38,6 +38,11 @@ def _once(recording: Recording, size: Shape) -> Missed | None:
     )
 
 
+def _each_its_own(recording: Recording, size: Shape) -> Missed | None:
+    """A thread for every result."""
+    return at_work(recording, "write", size[0] * (size[1] if len(size) > 1 else 1), "store")
+
+
 def _one_read_each(recording: Recording, size: Shape) -> Missed | None:
     return _once(recording, size) or at_most(
         total(recording, "read"),
@@ -47,9 +52,14 @@ def _one_read_each(recording: Recording, size: Shape) -> Missed | None:
     )
 
 
+def _one_element_each(recording: Recording, size: Shape) -> Missed | None:
+    return _each_its_own(recording, size) or _one_read_each(recording, size)
+
+
 def _k_reads(recording: Recording, size: Shape) -> Missed | None:
     m, n, k = size
-    return _once(recording, size) or at_most(
+    missed = _each_its_own(recording, size) or _once(recording, size)
+    return missed or at_most(
         total(recording, "read"), 2 * m * n * k, "it reads {} numbers, and {} would do", "a row of a and a column of b"
     )
 
@@ -63,6 +73,10 @@ def _coalesced(recording: Recording, size: Shape) -> Missed | None:
         "the 32 threads of a warp have neighbouring threadIdx.x: which index should that be, so that they touch "
         "neighbours in memory?",
     )
+
+
+def _coalesced_product(recording: Recording, size: Shape) -> Missed | None:
+    return _each_its_own(recording, size) or _coalesced(recording, size)
 
 
 def _strided(recording: Recording, size: Shape) -> Missed | None:
@@ -95,17 +109,18 @@ def _one_barrier_a_tile(recording: Recording, size: Shape) -> Missed | None:
     met = Counter(barrier.block for barrier in recording.events.barriers)
     return _two_reads_a_tile(recording, size) or at_most(
         max(met.values(), default=0),
-        tiles,
+        tiles + 1,  # the first tile may be fetched ahead of the loop
         f"a block waits at {{}} barriers for {tiles} tiles, and {{}} would do",
         "the next tile goes where nobody reads any more: which of the two barriers is then not needed?",
     )
 
 
 def _no_conflict(recording: Recording, size: Shape) -> Missed | None:
-    if not total(recording, space="shared"):
-        return _coalesced(recording, size)
+    missed = _each_its_own(recording, size) or _coalesced(recording, size)
     dearest = worst(recording, "shared")
-    return _coalesced(recording, size) or at_most(
+    if missed or dearest is None:
+        return missed
+    return at_most(
         dearest.conflicts,
         1,
         f"at line {dearest.line} the banks of shared memory need {{}} turns for an access of a warp, and {{}} would do",
@@ -116,7 +131,8 @@ def _no_conflict(recording: Recording, size: Shape) -> Missed | None:
 
 def _reads_of_b(recording: Recording, size: Shape) -> Missed | None:
     m, n, k = size
-    return _once(recording, size) or at_most(
+    missed = at_work(recording, "write", _covered(m, _ROWS) * n, "store") or _once(recording, size)
+    return missed or at_most(
         total(recording, "read", "b"),
         _covered(m, _ROWS) * n * k,
         "it reads {} numbers of b, and {} would do",
@@ -125,10 +141,10 @@ def _reads_of_b(recording: Recording, size: Shape) -> Missed | None:
 
 
 def _atomics(recording: Recording, size: Shape) -> Missed | None:
-    return at_most(
+    return at_work(recording, "atomic", size[0], "update") or at_most(
         total(recording, "atomic", "counts"),
-        size[0],
-        "it makes {} atomic updates, and {} would do",
+        max(size[0], 10),  # a block may count for itself, and add up its ten numbers at the end
+        "it makes {} atomic updates of counts, and {} would do",
         "one for each digit",
     )
 
@@ -148,6 +164,7 @@ def _by_shuffles(recording: Recording, size: Shape) -> Missed | None:
             "within a warp, shfl_down_sync hands numbers from register to register",
         )
         or at_most(total(recording, "read", "x"), size[0], "it reads {} numbers, and {} would do", "each number once")
+        or at_work(recording, "read", min(size[0], 64), "read")
     )
 
 
@@ -159,7 +176,7 @@ TASKS = (
         ((32,), (1,), (70,)),
         _data.elementwise,
         lambda size: _line(size[0]),
-        _one_read_each,
+        _one_element_each,
         {"out of bounds": "there are more threads than numbers: which threads have none?"},
     ),
     Task(
@@ -179,7 +196,7 @@ TASKS = (
         ((32, 32, 8), (5, 40, 24), (33, 64, 16)),
         _data.product,
         lambda size: ((_covered(size[1], 32), _covered(size[0], 4)), (32, 4)),
-        _coalesced,
+        _coalesced_product,
         {},
     ),
     Task(

@@ -205,7 +205,7 @@ class Pane {
     const k = this.kernel, word = k.cores ? "core" : "thread";
     const parts = [...doing].map(([number, count]) => {
       const place = k.places[number], array = k.arrays[place.array];
-      const figure = k.counts.find(c => c.line === place.line && c.array === array.name && c.kind === place.kind);
+      const figure = k.counts[place.figure];
       const cost = !figure || k.cores ? "" : figure.space === "global" ? `: ${figure.sectors.toFixed(1)} sectors for a warp`
         : figure.conflicts > 1 ? `: ${figure.conflicts.toFixed(1)}-way bank conflict` : "";
       const verb = place.kind === "atomic" ? "update" : place.kind;
