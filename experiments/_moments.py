@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.recorder import Fault, Recording, ThreadId
+from kernels.recorder import Fault, Kind, Recording, ThreadId
 
 __all__ = ["moment"]
 
@@ -49,9 +49,10 @@ def _touched(fault: Fault, recording: Recording) -> dict[str, Any]:
     number = next(n for n, array in enumerate(events.arrays) if array.name == fault.array)
     assert fault.index is not None
     element = int(np.ravel_multi_index(fault.index, events.arrays[number].shape))
-    one = _accesses(recording, fault.threads[0], fault.line, number, element)
+    here, *there = fault.accesses
+    one = _accesses(recording, fault.threads[0], fault.line, here, number, element)
     if fault.other_threads:
-        other = _accesses(recording, fault.other_threads[0], fault.other_line, number, element)
+        other = _accesses(recording, fault.other_threads[0], fault.other_line, there[0], number, element)
         together = [pair for pair in product(one, other) if pair[0][1] == pair[1][1] or "between" in fault.kind]
         witnesses = [*min(together, key=lambda pair: max(pair[0][1:3], pair[1][1:3]))]
     else:
@@ -60,16 +61,18 @@ def _touched(fault: Fault, recording: Recording) -> dict[str, Any]:
     return {"array": number, "element": element, "witnesses": witnesses, "at": at}
 
 
-def _accesses(recording: Recording, who: ThreadId, line: int | None, array: int, element: int) -> list[list[int]]:
-    """[thread, interval, step, line] of each access of an element that a thread makes at a line."""
+def _accesses(
+    recording: Recording, who: ThreadId, line: int | None, kind: Kind, array: int, element: int
+) -> list[list[int]]:
+    """[thread, interval, step, line] of each access of this kind to an element that a thread makes at a line."""
     number = _number(who, recording)
     own = _of(recording, number)
     found = []
     for row in np.flatnonzero((own["array"] == array) & (own["element"] == element)):
         interval = int(own["interval"][row])
-        at = recording.events.sites[own["site"][row]].line
-        if at == line:
-            found.append([number, interval, int(np.count_nonzero(own["interval"][:row] == interval)), at])
+        site = recording.events.sites[own["site"][row]]
+        if (site.line, site.kind) == (line, kind):
+            found.append([number, interval, int(np.count_nonzero(own["interval"][:row] == interval)), site.line])
     return found
 
 

@@ -42,10 +42,10 @@ def build(
     for name in names:
         announce(name)
         shown[name] = recorded_ladder(name, size)
-    beside = [(own["name"], name) for name in names] if own else []
+    beside: list[tuple[str, ...]] = [(own["name"], name) for name in names] if own else []
     beside += [pair for pair in _PAIRS if shown.keys() >= set(pair)]
-    beside = beside or [(name, name) for name in shown]
-    pairs = [{"label": " | ".join(dict.fromkeys(pair)), "names": pair} for pair in beside]
+    beside = beside or [(name,) for name in shown]
+    pairs = [{"label": " | ".join(pair), "names": pair} for pair in beside]
     for twin in broken:
         announce(twin.mistake)
         shown |= zip(twin.names, twins.recorded_twins(twin), strict=True)

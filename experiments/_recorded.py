@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from experiments._moments import moment
 from kernels.recorder import Count, Recording, record
 from kernels.recorder.substitute import python_function
+from kernels.recorder.traffic import SECTOR
 
 __all__ = ["recorded", "square"]
 
@@ -121,7 +122,13 @@ def _trace(recording: Recording) -> dict[str, Any]:
         "intervals": intervals,
         "threads": threads,
         "arrays": [
-            {"name": array.name, "space": array.space, "shape": array.shape, "drawn": array.space in _SHOWN}
+            {
+                "name": array.name,
+                "space": array.space,
+                "shape": array.shape,
+                "drawn": array.space in _SHOWN,
+                "perSector": SECTOR // np.dtype(array.dtype).itemsize,
+            }
             for array in arrays
         ],
         "places": [

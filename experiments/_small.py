@@ -20,7 +20,7 @@ _SMALLER = {
     "cuda-numba-naive": {"ROWS": 16, "COLUMNS": 8},
     "cuda-numba-coalesced": {"ROWS": 8, "COLUMNS": 16},
     "cuda-numba-shared": {"TILE": 8},
-    "cuda-numba-register": {"BLOCK": 8, "DEPTH": 4, "THREADS": 4},
+    "cuda-numba-register": {"BLOCK": 8, "DEPTH": 8, "THREADS": 4},
 }
 
 

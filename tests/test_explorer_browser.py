@@ -135,6 +135,34 @@ def test_every_kernel_at_every_stage_draws_without_an_error(driver: Any) -> None
         }""")
 
 
+def test_sectors_of_a_warp_are_framed_and_counted(driver: Any) -> None:
+    _choose(driver, "#pair", "cuda-numba-naive | cuda-numba-coalesced")
+    # a warp stands on 16 rows and 2 columns, or on 2 rows and 16 columns; 8 numbers make a sector
+    for side, a, b in (("first-of-type", 16, 1), ("nth-of-type(2)", 2, 2)):
+        shown = []
+        for step in (0, 1):
+            pane = 0 if side == "first-of-type" else 1
+            driver.execute_script(f"panes[{pane}].go({step})")
+            shown += [caption.text for caption in _all(driver, f"section:{side} figcaption")]
+        assert f"a · global, {a} sectors" in shown
+        assert f"b · global, {b} sector{'s' if b > 1 else ''}" in shown
+
+
+def test_a_cell_is_marked_as_written_only_where_it_is(driver: Any) -> None:
+    _choose(driver, "#pair", "mistake: lost update")
+    _find(driver, "section:first-of-type .fault").click()
+    assert "write" in _find(driver, "section:first-of-type .now").text
+    assert driver.execute_script("return panes[0].changed.size") == 64
+    driver.execute_script("panes[0].move(-1)")
+    assert "128 threads read c" in _find(driver, "section:first-of-type .now").text
+    assert driver.execute_script("return panes[0].changed.size") == 0
+
+
+def test_where_nobody_reaches_c_the_right_twin_tells_whose_it_is(driver: Any) -> None:
+    _choose(driver, "#pair", "mistake: divergent barrier")
+    assert driver.execute_script("return [panes[0].owner.size, panes[1].owner.size]") == [144, 144]
+
+
 @pytest.mark.parametrize("twin", TWINS, ids=lambda twin: twin.broken)
 def test_a_mistake_is_shown_as_it_happens(driver: Any, twin: Any) -> None:
     _choose(driver, "#pair", f"mistake: {twin.mistake}")
@@ -192,6 +220,18 @@ def test_the_second_view_counts_waves(driver: Any) -> None:
     assert "cores to compute them" in _find(driver, "#waves").text or "1 core to" in _find(driver, "#waves").text
 
 
+def test_cores_work_only_for_blocks_of_their_own_multiprocessor(driver: Any) -> None:
+    _find(driver, "#tab-machine").click()
+    _choose(driver, "#gpu", "H200 SXM")
+    _choose(driver, "#launch", "cuda-numba-register")
+    # 64 blocks of 256 threads: on 64 multiprocessors of 128 cores, and the other 68 have none
+    assert "8,192 of 16,896" in _find(driver, ".shares").text
+    assert "some cores have nothing to do" in _find(driver, "#resident").text
+    _enter(driver, "#order", "4096")
+    assert "16,896 of 16,896" in _find(driver, ".shares").text
+    assert "the others wait for memory" in _find(driver, "#resident").text
+
+
 def test_a_single_block_is_shared_out_among_multiprocessors(driver: Any) -> None:
     _find(driver, "#tab-machine").click()
     _enter(driver, "#order", "8")
@@ -217,6 +257,7 @@ def test_a_learners_kernel_can_be_watched(driver: Any, tmp_path: Path) -> None:
         file.write_text(build((), 16, (), own=own), encoding="utf-8")
         driver.get(file.as_uri())
         assert f"{task.name}.py" in _find(driver, "#pair").text
+        assert [pane.is_displayed() for pane in _all(driver, "#panes section")] == [True, False]
         driver.execute_script("for (let step = 0; step < panes[0].steps; step++) panes[0].go(step);")
         last[task.name] = _find(driver, ".now").text
         assert driver.execute_script("return document.documentElement.scrollWidth") <= 1280

@@ -53,4 +53,4 @@ def recorded_twins(twin: Twin) -> tuple[dict[str, Any], dict[str, Any]]:
         recorded(name, idea, getattr(kernels, function), twin.grid, twin.block, square(twin.size))
         for name, idea, function in zip(twin.names, ideas, (twin.broken, twin.right), strict=True)
     )
-    return broken, right
+    return broken | {"twin": right["name"]}, right

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 TILE = 8
 SIDE = 16  # of the tiles that show bank conflicts
-PITCH = SIDE + 1
+PITCH = SIDE + 2  # a warp has two rows of 16 threads: its 32 numbers then lie in 32 banks
 
 
 @cuda.jit

@@ -63,7 +63,7 @@ from kernels.recorder.faults import Fault, FaultKind, Faults, RecorderError, Thr
 from kernels.recorder.intrinsics import Intrinsics
 from kernels.recorder.memory import Array, Memory, Space
 from kernels.recorder.schedule import Order, Schedule
-from kernels.recorder.sites import Site, Sites
+from kernels.recorder.sites import Kind, Site, Sites
 from kernels.recorder.substitute import python_function, substituted
 
 __all__ = [
@@ -75,6 +75,7 @@ __all__ = [
     "Events",
     "Fault",
     "FaultKind",
+    "Kind",
     "Order",
     "RecorderError",
     "Recording",

@@ -83,7 +83,17 @@ class Analysis:
             times = int(np.count_nonzero(accesses.site[rows] == accesses.site[row]))
             message = f"{who} {_VERBS[site.kind]} {_at(name, index)} before anything is written there"
             self._faults.add(
-                Fault("uninitialised read", message, site.file, site.line, (who,), array=name, index=index, count=times)
+                Fault(
+                    "uninitialised read",
+                    message,
+                    site.file,
+                    site.line,
+                    (who,),
+                    array=name,
+                    index=index,
+                    count=times,
+                    accesses=(site.kind,),
+                )
             )
 
     def _race(self, race: Race) -> None:
@@ -97,8 +107,9 @@ class Analysis:
             f"{other} {_VERBS[there.kind]} it at line {there.line}: {apart}"
         )
         kind: FaultKind = "race" if who.block == other.block else "race between blocks"
+        kinds = here.kind, there.kind
         self._faults.add(
-            Fault(kind, message, here.file, here.line, (who,), there.line, (other,), name, index, race.count)
+            Fault(kind, message, here.file, here.line, (who,), there.line, (other,), name, index, race.count, kinds)
         )
 
     def _place(self, witness: Witness) -> tuple[Site, ThreadId]:

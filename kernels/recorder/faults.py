@@ -6,6 +6,8 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
+from kernels.recorder.sites import Kind
+
 __all__ = ["Fault", "FaultKind", "Faults", "RecorderError", "ThreadId", "Threads"]
 
 FaultKind = Literal[
@@ -36,7 +38,7 @@ class Fault:
 
     threads are at `line`, other_threads at `other_line` (None where there is no second place). Barriers name all the
     threads of one block; the others name the first that was seen. index is into `array`; count is how often it
-    happened, in accesses, pairs of accesses or barriers.
+    happened, in accesses, pairs of accesses or barriers. accesses: of a race or a read, what is done at each place.
     """
 
     kind: FaultKind
@@ -49,6 +51,7 @@ class Fault:
     array: str | None = None
     index: tuple[int, ...] | None = None
     count: int = 1
+    accesses: tuple[Kind, ...] = ()
 
     def __str__(self) -> str:
         often = f" ({self.count} times)" if self.count > 1 else ""

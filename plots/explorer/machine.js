@@ -45,11 +45,14 @@ function onGPU(order, count, each) {
   const blocks = Math.ceil(order / launch.rows) * Math.ceil(order / launch.columns), together = count * fit.blocks;
   const waves = Math.ceil(blocks / together), last = blocks - (waves - 1) * together, running = Math.min(blocks, together);
   const threads = running * launch.threads, cores = count * each;
-  const balance = threads > cores ? "the others wait for memory while these compute" : "some cores have nothing to do";
+  // a core takes threads of its own multiprocessor alone
+  const [fewer, more] = [Math.floor(running / count), Math.ceil(running / count)].map(blocks => Math.min(each, blocks * launch.threads));
+  const busy = running % count * more + (count - running % count) * fewer;
+  const balance = busy < cores ? "some cores have nothing to do" : threads > cores ? "the others wait for memory while these compute" : "one for each";
   return [
     say(`${results(order)} make ${plural(blocks, "block")} of ${plural(launch.threads, "thread")}; ${together.toLocaleString("en")} fit at once: ${plural(waves, "wave")}.`, "waves"),
     say(`${plural(threads, "thread")} resident, for ${plural(cores, "core")}: ${balance}.`, "resident"),
-    element("div", { className: "shares" }, ...share("threads resident", threads, count * fit.warps / fit.share * WARP), ...share("cores", Math.min(cores, threads), cores)),
+    element("div", { className: "shares" }, ...share("threads resident", threads, count * fit.warps / fit.share * WARP), ...share("cores", busy, cores)),
     say(`Occupancy ${(100 * fit.share).toFixed(0)}%: ${plural(fit.blocks, "block")}, ${plural(fit.warps, "warp")} on each multiprocessor, limited by ${fit.limitedBy}; ${fit.registers} registers a thread as compiled (${launch.compilers}), ${plural(launch.shared, "byte")} of shared memory a block.`, "occupancy"),
     ...inWaves(count, fit.blocks, waves, last),
   ];

@@ -16,6 +16,8 @@ const plural = (count, word) => `${count.toLocaleString("en")} ${word}${count ==
 // leading dimensions are stacked
 const shape = array => array.shape.length > 1 ? [array.shape.slice(0, -1).reduce((a, b) => a * b), array.shape.at(-1)] : [1, array.shape[0]];
 
+const writes = k => k.places.some(place => place.kind !== "read" && k.arrays[place.array].name === k.result);
+
 class Pane {
   constructor(side) {
     this.select = element("select", { ariaLabel: `kernel, ${side}` }, ...DATA.kernels.map(k => new Option(k.name)));
@@ -70,11 +72,13 @@ class Pane {
     const k = this.kernel, c = k.arrays.find(array => array.name === k.result).shape.join(" x ");
     if (k.cores) return `Here c is ${c}, for ${plural(k.perBlock, "core")}.`;
     const [along] = k.block, warp = Math.min(WARP, k.perBlock), lanes = warp % along ? warp : `${along} x ${warp / along}`;
-    return `Here c is ${c}, a block has ${k.block.join(" x ")} = ${k.perBlock} threads, a warp ${lanes} of them.`;
+    const threads = k.block.length > 1 ? `${k.block.join(" x ")} = ${k.perBlock} threads` : plural(k.perBlock, "thread");
+    return `Here ${k.result} is ${c}, a block has ${threads}, a warp ${lanes} of them.`;
   }
 
   findOwners() {
-    const k = this.kernel;
+    // where a fault keeps all threads from C, those of the right twin tell whose each c(i,j) would have been
+    const k = this.kernel.twin && !writes(this.kernel) ? DATA.kernels.find(other => other.name === this.kernel.twin) : this.kernel;
     this.owner = new Map();  // element of C → thread
     this.written = new Map();  // element of C → steps at which it is
     k.threads.forEach((intervals, thread) => intervals.forEach((list, interval) => list.forEach((packed, step) => {
@@ -129,10 +133,10 @@ class Pane {
   }
 
   heads() {
-    const head = row("th", "line", "access", ...(this.kernel.cores ? [] : ["sectors of a warp", "bank conflicts"]), this.kernel.result === "c" ? "for each c(i,j)" : `for each number of ${this.kernel.result}`);
+    const head = row("th", "line", "access", ...(this.kernel.cores ? [] : ["sectors of a warp", "turns of the banks"]), this.kernel.result === "c" ? "for each c(i,j)" : `for each number of ${this.kernel.result}`);
     if (!this.kernel.cores) {
       head.children[2].title = "32-byte sectors of global memory that one access of a warp touches";
-      head.children[3].title = "times that one access of a warp to shared memory is repeated because lanes share a bank";
+      head.children[3].title = "turns that one access of a warp to shared memory takes: more than one where lanes want different numbers of one bank";
     }
     return head;
   }
@@ -165,6 +169,9 @@ class Pane {
     const interval = this.starts.findLastIndex(start => start <= at), step = at - this.starts[interval];
     const stuck = new Map(k.faults.flatMap(f => f.stuck.length && f.at[0] <= interval ? f.stuck : []));
     this.touched = k.arrays.map(() => new Map());
+    this.changed = new Set();  // elements of C
+    this.fetched = k.arrays.map(() => new Set());  // sectors, by the first warp of the block
+    const warp = this.block * k.perBlock;
     const state = new Array(k.threads.length), doing = new Map(), lines = new Set();
     let waiting = 0, finished = 0;
     k.threads.forEach((intervals, thread) => {
@@ -177,7 +184,9 @@ class Pane {
         lines.add(place.line);
         doing.set(number, (doing.get(number) || 0) + 1);
         if (k.arrays[place.array].space === "shared" && block !== this.block) return;
+        if (thread >= warp && thread < warp + Math.min(WARP, k.perBlock)) this.fetched[place.array].add(Math.floor(cell / k.arrays[place.array].perSector));
         const cells = this.touched[place.array];
+        if (place.kind !== "read" && k.arrays[place.array].name === k.result) this.changed.add(cell);
         if (cells.has(cell)) cells.get(cell).push(thread); else cells.set(cell, [thread]);
       } else if (meeting !== undefined && !(ended && this.returned(thread, interval))) {
         state[thread] = "wait";
@@ -216,7 +225,7 @@ class Pane {
     this.now.textContent = parts.join(" · ");
     if (this.fault && this.fault.at[0] === interval && this.fault.witnesses.length) {
       const seen = this.fault.witnesses.map(([thread, when, step, line]) => `${this.name(thread)} at line ${line}, interval ${when + 1}, access ${step + 1}`);
-      this.now.append(element("span", { className: "witness", textContent: ` ⚠ ${seen.join("; ")}${seen.length > 1 ? ": no barrier orders them, either may come first" : ""}` }));
+      this.now.append(element("span", { className: "witness", textContent: ` ⚠ ${seen.join("; ")}${seen.length > 1 ? `: ${k.cores ? "nothing" : "no barrier"} orders them, either may come first` : ""}` }));
     }
   }
 
@@ -247,15 +256,30 @@ class Pane {
       }
       else if (state[thread] === "wait") for (let to = 0; to < inner; to += size / 3) context.fillRect(x, y + to, inner, size / 6);
       else context.strokeRect(x + 1, y + 1, inner - 2, inner - 2);
-      if (now && result) {
+      if (now && result && this.changed.has(cell)) {
         context.fillStyle = style("--ink");
         context.fillRect(x + size / 3, y + size / 3, size / 3, size / 3);
       }
     }
+    const sectors = array.space === "global" && !this.kernel.cores ? [...this.fetched[n]] : [];
+    for (const sector of sectors) this.frame(context, sector * array.perSector, array.perSector, rows, columns, size);
     if (this.fault && this.fault.array === n) this.ring(context, this.fault.element, columns, size);
     const of = array.space === "shared" ? `shared, of block ${this.block}` : this.kernel.cores ? "" : array.space;
-    this.captions[n].textContent = array.name + (of && ` · ${of}`);
+    this.captions[n].textContent = array.name + (of && ` · ${of}`) + (sectors.length ? `, ${plural(sectors.length, "sector")}` : "");
     canvas.setAttribute("aria-label", `${array.name}: ${touched.size} cells touched now`);
+  }
+
+  // a sector's cells, which may go on in the next row
+  frame(context, first, length, rows, columns, size) {
+    context.strokeStyle = style("--ink");
+    context.lineWidth = Math.max(1, size / 8);
+    const behind = Math.min(first + length, rows * columns);
+    for (let cell = first; cell < behind;) {
+      const x = cell % columns, end = Math.min(behind, cell - x + columns);
+      context.strokeRect(x * size, Math.floor(cell / columns) * size, (end - cell) * size - 1, size - 1);
+      cell = end;
+    }
+    context.lineWidth = 1;
   }
 
   ring(context, cell, columns, size) {
@@ -269,9 +293,15 @@ class Pane {
 const panes = ["left", "right"].map(side => new Pane(side));
 byId("panes").append(...panes.map(pane => pane.root));
 byId("pair").append(...DATA.pairs.map((pair, n) => new Option(pair.label, n)));
-byId("pair").onchange = () => DATA.pairs[byId("pair").value].names.forEach((name, n) => panes[n].load(name));
+let shown = [];  // one pane where there is nothing to compare with
+byId("pair").onchange = () => {
+  const names = DATA.pairs[byId("pair").value].names;
+  panes.forEach((pane, n) => pane.root.hidden = n >= names.length);
+  shown = panes.slice(0, names.length);
+  shown.forEach((pane, n) => pane.load(names[n]));
+};
 byId("pair").onchange();
-byId("colour").onchange = () => panes.forEach(pane => pane.draw());
+byId("colour").onchange = () => shown.forEach(pane => pane.draw());
 
 let playing = null;
 const stop = () => {
@@ -281,16 +311,16 @@ const stop = () => {
 };
 byId("play").onclick = () => {
   if (playing) return stop();
-  if (panes.every(pane => pane.atEnd)) panes.forEach(pane => pane.go(0));
+  if (shown.every(pane => pane.atEnd)) shown.forEach(pane => pane.go(0));
   // both by the same number of steps, so that one can finish first; a long run in a minute at most
-  const by = Math.max(1, Math.round(Math.max(...panes.map(pane => pane.steps)) / 240));
+  const by = Math.max(1, Math.round(Math.max(...shown.map(pane => pane.steps)) / 240));
   playing = setInterval(() => {
-    panes.forEach(pane => pane.move(by));
-    if (panes.every(pane => pane.atEnd)) stop();
+    shown.forEach(pane => pane.move(by));
+    if (shown.every(pane => pane.atEnd)) stop();
   }, 250);
   byId("play").textContent = "❚❚ Pause";
 };
-for (const [id, by] of [["back", -1], ["forward", 1]]) byId(id).onclick = () => panes.forEach(pane => pane.move(by));
+for (const [id, by] of [["back", -1], ["forward", 1]]) byId(id).onclick = () => shown.forEach(pane => pane.move(by));
 document.addEventListener("keydown", event => {
   if (/^(INPUT|SELECT|BUTTON)$/.test(event.target.tagName) || byId("threads").hidden) return;
   if (event.key === " ") { event.preventDefault(); byId("play").click(); }
