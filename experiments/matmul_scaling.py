@@ -18,6 +18,7 @@ from kernels import cli
 from kernels.ladder import ALIASES
 
 if TYPE_CHECKING:
+    from kernels.measure.ceilings import Ceilings
     from kernels.measure.results import MatmulPoint, Results
 
 EXAMPLES = """\
@@ -137,17 +138,17 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> None:
 
         print(f"Processes: {ranks.sentence()}; panels multiplied by {local.local().name}")
     scaling.measure_limits()
-    for limits in scaling.limits.values():
-        print(
-            f"Limits:  {limits.peak_flops / 1e9:,.0f} GFLOP/s, {limits.memory_bandwidth / 1e9:,.0f} GB/s from memory, "
-            f"measured with {limits.threads:,} threads",
-            flush=True,
-        )
+    first = dict(scaling.limits)
+    for limits in first.values():
+        _show_limits(limits)
     try:
         scaling.run()
     except KeyboardInterrupt:
         _show_unfinished(scaling)
         raise
+    for family, limits in scaling.limits.items():
+        if limits is not first[family]:
+            _show_limits(limits, ", again, as something had held back the first measurement")
     found = results.new(
         "experiments.matmul_scaling",
         arguments,
@@ -159,6 +160,14 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> None:
         cli.write_results(options.results, found)
     _show(found, options.plot)
     _finish(scaling.points)
+
+
+def _show_limits(limits: Ceilings, why: str = "") -> None:
+    print(
+        f"Limits:  {limits.peak_flops / 1e9:,.0f} GFLOP/s, {limits.memory_bandwidth / 1e9:,.0f} GB/s from memory, "
+        f"measured with {limits.threads:,} threads{why}",
+        flush=True,
+    )
 
 
 def _points(found: Results) -> list[MatmulPoint]:

@@ -150,6 +150,7 @@ def _show(found: Results) -> None:
         fitted = [seconds for count, seconds in taken.items() if count <= cores]
         made.add_row(work, *speed_ups, "" if share is None else marked(f"{share:.1%}", *fitted))
     print_table(made)
+    print("serial share: the part of one thread's time that more threads did not shorten, up to the cores (Amdahl)")
     if beyond := Beyond.of(found.points, cores):
         print(sentence(beyond, cores))
 

@@ -148,7 +148,22 @@ def get(name: str) -> Kernel:
         return Kernel(spec, launch.product(spec))
     if spec.family == "mpi":
         return _mpi(spec)
-    return Kernel(spec, importlib.import_module(spec.module).product)
+    return Kernel(spec, _product(spec))
+
+
+def _product(spec: KernelSpec) -> Callable[[NDArray, NDArray, NDArray], None]:
+    try:
+        found: Callable[[NDArray, NDArray, NDArray], None] = importlib.import_module(spec.module).product
+    except (ModuleNotFoundError, AttributeError) as error:
+        if getattr(error, "name", None) not in (spec.module, "product"):
+            raise
+        missing = (
+            f"{spec.source} is not there"
+            if isinstance(error, ModuleNotFoundError)
+            else (f"{spec.source} has no function product(a, b, c)")
+        )
+        raise KernelUnavailable(f"{spec.name} cannot run here: {missing}") from error
+    return found
 
 
 def _mpi(spec: KernelSpec) -> Kernel:

@@ -85,10 +85,10 @@ class Reference:
         error = _largest(errors)
         if error > 1:
             i, j = np.unravel_index(int(errors.argmax()), errors.shape)
-            raise VerificationError(
-                f"{name} is wrong: error {error:.3g} times the bound; c({i},{j}) = {c[i, j]}, "
-                f"float64 gives {self.exact[i, j]}"
-            )
+            found = f"c({i},{j}) = {c[i, j]}, float64 gives {self.exact[i, j]}"
+            if np.isnan(c[i, j]):
+                raise VerificationError(f"{name} is wrong: {found}; was this c(i,j) ever written?")
+            raise VerificationError(f"{name} is wrong: error {error:.3g} times the bound; {found}")
         return error
 
 

@@ -115,7 +115,7 @@ def _curves(axes: Axes, runs: Sequence[Run], colour: dict[int, str]) -> None:
 
 def _duration(seconds: float, _: object) -> str:
     """As one says it: 45s, 5m, 5m25s, 1h02m."""
-    whole = round(seconds)
+    whole = int(seconds)  # as the article's 1m22.601s is called 1m22s
     if whole < 60:
         return f"{whole}s"
     if whole < 3600:

@@ -29,12 +29,12 @@ def draw(results: Results, theme: str = "light") -> Figure:
         panels = figure.subplots(1, 1 + both, sharey=True, width_ratios=(2.4, 1) if both else (1,), squeeze=False)[0]
         names = list(dict.fromkeys(point.kernel for point in points))
         colour = series(names, colours)
+        for panel in panels:
+            _limits(panel, points, results, colours)
         if squares:
             _lines(panels[0], squares, colour, line_styles(names, colours), colours.paper)
         if others:
             _shapes(panels[-1], others, colour, label=not squares)
-        for panel in panels:
-            _limits(panel, points, results, colours)
         panels[0].set_ylabel("GFLOP/s")
         figure.suptitle("C = A·B, one kernel after another", x=0.01, ha="left", fontsize=15, fontweight="bold")
         machine = results.machine
@@ -71,9 +71,8 @@ def _lines(
     left = min(ticks) * 0.85
     width = right / left  # as a factor; half as much again leaves room for the longest name
     panel.set_xlim(left, right * width**0.5)
-    last = [y for _, y in ends.values()]
-    gap = max((max(last) / min(last)) ** (1 / _LABELS), 1.45)
-    heights = apart({name: y for name, (_, y) in ends.items()}, gap)
+    bottom, top = panel.get_ylim()
+    heights = apart({name: y for name, (_, y) in ends.items()}, (top / bottom) ** (1 / _LABELS))
     for name, (x, y) in ends.items():
         panel.annotate(
             name, (x, y), (right * width**0.03, heights[name]), color=colour[name], va="center", fontsize=11,

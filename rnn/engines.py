@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib
 from typing import Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from kernels import Kernel
+from kernels.contract import Reference
 from rnn.network import Weights
 from rnn.settings import Settings
 from rnn.stepwise import Stepwise
 
-__all__ = ["ENGINES", "Engine", "UnsupportedEngine", "choose", "create", "passed_over"]
+__all__ = ["ENGINES", "Engine", "UnsupportedEngine", "choose", "create", "passed_over", "verify"]
 
 ENGINES = ("stepwise", "fused")  # of the fastest CPU kernel
 _FUSED = {"cpu-numba-simd": {"fused": ("rnn.fused_cpu", "FusedCPU")}}
@@ -62,6 +64,16 @@ def passed_over(chosen: str, kernel: Kernel, settings: Settings) -> list[str]:
     """Why auto chose no faster engine than this one, a sentence each."""
     faster = _in_order(kernel)[: _in_order(kernel).index(chosen)]
     return [reason for name in faster if (reason := _why_not(name, kernel, settings))] if _on_gpu(kernel) else []
+
+
+def verify(kernel: Kernel, batch: int, rows: int, columns: int) -> None:
+    """Hold the kernel's products with a cell weight (rows, columns) against float64. Raises VerificationError."""
+    random = np.random.default_rng(0)
+    x, weight, dz = (
+        random.standard_normal(shape, np.float32) for shape in ((batch, rows), (rows, columns), (batch, columns))
+    )
+    for a, b in ((x, weight), (dz, weight.T), (x.T, dz)):
+        Reference.of(a, b).check(kernel.matmul(a, b), kernel.name, kernel.spec.rounds_to)
 
 
 def create(name: str, kernel: Kernel, settings: Settings, **toggles: bool) -> Stepwise:

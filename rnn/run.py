@@ -13,7 +13,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels import cli, progress
+from kernels import Kernel, cli, progress
+from kernels.contract import VerificationError
 from kernels.measure import machine, results, timing
 from rnn import checkpoint, engines, report, resume
 from rnn.batches import Batches, as_steps
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Run"]
 
 _LAST = 600.0  # seconds that a process may need for its share of the test images
+_ENGINES_OF_PRODUCTS = ("stepwise", "graph")  # which multiply with the kernel of the ladder
 _SHARES_PRODUCTS = "mpi-summa"  # the kernel whose processes share a product; with any other they share the batch
 
 
@@ -42,6 +44,7 @@ class Run:
     engine_name: str
     engine: engines.Engine
     compiles: bool
+    _products: Kernel | None = None
 
     def __init__(self, options: argparse.Namespace, arguments: list[str], team: Team | None = None) -> None:
         self.options, self.arguments, self.team = options, arguments, team or Team()
@@ -79,6 +82,8 @@ class Run:
                 if interrupted:
                     raise cli.CommandError("interrupted before the first step", cli.INTERRUPTED)
             print(f"Start-up: {start_up:.1f} s to compile, or to load what an earlier run compiled", flush=True)
+        with self.team.agreeing():
+            self._verify()
         begin = time.perf_counter()
         with np.errstate(over="ignore", invalid="ignore"):  # a diverging run says so itself
             self._train()
@@ -102,6 +107,16 @@ class Run:
                 print(f"note: {self.engine_name} engine, as {reason}")
         self.kernel, self.compiles = kernel.name, bool(kernel.spec.requires)
         self.engine = engines.create(self.engine_name, kernel, self.settings)
+        self._products = kernel if self.engine_name in _ENGINES_OF_PRODUCTS and kernel.spec.handwritten else None
+
+    def _verify(self) -> None:
+        """A wrong product may still train, only worse, and nothing else would tell."""
+        if self._products:
+            rows, columns = self.engine.arrays["cell_weight"].shape
+            try:
+                engines.verify(self._products, len(self.batches[0][1]), rows, columns)
+            except VerificationError as error:
+                raise cli.CommandError(str(error), cli.CHECK_FAILED) from error
 
     def _facts(self) -> dict[str, object]:
         """What the processes of a team must have alike. Not the folder of the data, nor the number of threads."""

@@ -85,6 +85,16 @@ def test_nan_and_inf_where_numbers_belong(wrong: float) -> None:
         Reference.of(a, b).check(c, "mine")
 
 
+def test_what_nobody_wrote_is_asked_for() -> None:
+    a, b = _operands()
+    c = a @ b
+    c[2, 1] = np.nan
+    with pytest.raises(
+        VerificationError, match=r"^mine is wrong: c\(2,1\) = nan, .*; was this c\(i,j\) ever written\?"
+    ):
+        Reference.of(a, b).check(c, "mine")
+
+
 def test_numbers_where_nan_and_inf_belong() -> None:
     a, b = _operands()
     a[0, 0], a[1, 0] = np.nan, np.inf

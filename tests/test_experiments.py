@@ -179,6 +179,15 @@ def test_the_peak_is_measured_again_before_a_rate_is_rejected(
     assert scaling.limits["cpu"].peak_flops == max(again, 100.0)
 
 
+def test_a_peak_measured_again_is_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    peaks = iter([1e3, 1e15])
+    monkeypatch.setattr("kernels.measure.ceilings.measure", lambda threads: Ceilings(threads, next(peaks), 1e9))
+    matmul_scaling.main(["--kernel", "cpu-blas", "--sizes", "32"])
+    limits = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Limits: ")]
+    assert [re.search(r"[\d,]+ GFLOP/s", line)[0] for line in limits] == ["0 GFLOP/s", "1,000,000 GFLOP/s"]  # type: ignore[index]
+    assert "again" in limits[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [

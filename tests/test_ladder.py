@@ -90,6 +90,28 @@ def test_a_missing_package_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> Non
         kernels.get("auto")
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("cpu-numba-mine", r"kernels/cpu/numba_mine\.py is not there"),
+        ("cpu-lanes", r"kernels/cpu/lanes\.py has no function product\(a, b, c\)"),
+    ],
+)
+def test_a_row_of_the_ladder_without_its_kernel_is_told(name: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "LADDER", (*LADDER, KernelSpec(name, "", "")))
+    with pytest.raises(kernels.KernelUnavailable, match=says):
+        kernels.get(name)
+
+
+def test_an_error_within_a_kernels_file_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(name: str) -> None:
+        raise ModuleNotFoundError("No module named 'elsewhere'", name="elsewhere")
+
+    monkeypatch.setattr("importlib.import_module", fails)
+    with pytest.raises(ModuleNotFoundError, match="elsewhere"):
+        kernels.get("cpu-python")
+
+
 def test_an_unavailable_kernel_names_one_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     needs_gpu = KernelSpec("cuda-test", "", "", requires=("nvidia-gpu",))
     monkeypatch.setattr(kernels, "LADDER", (*LADDER, needs_gpu))

@@ -131,6 +131,16 @@ def test_names_at_the_ends_of_lines_stay_in_their_panel(name: str, sizes: tuple[
     assert box.xmax < figure.axes[0].bbox.xmax
 
 
+@pytest.mark.parametrize("slowest", [1.0, 1e-5])
+def test_names_of_lines_that_end_together_stand_apart(slowest: float) -> None:
+    """However far down the axis goes: to where the slowest kernel began."""
+    names = ["cpu-blas", "cpu-numba-tiled", "cpu-numba-simd", "cpu-numba-parallel"]
+    points = [_matmul(name, 512, 512, 512, 1e-3 + n * 1e-5) for n, name in enumerate(names)]
+    points += [_matmul("cpu-numba-serial", 16, 16, 16, 8192 / 1e9 / slowest)]
+    boxes = list(_boxes(scaling.draw(results.new("x", [], points, ceilings=None)), names).values())
+    assert not any(one.overlaps(other) for n, one in enumerate(boxes) for other in boxes[:n])
+
+
 def _run(*, price: float | None, real: float, published: bool = False) -> machines.Run:
     lines = () if published else tuple(TranscriptLine(step, 1.0, step / 2000) for step in range(200, 2001, 200))
     return machines.Run("a machine", "a kernel", published, price, real, 0.875, 2000, lines)
@@ -145,7 +155,7 @@ def test_machines_stand_at_their_price_and_time() -> None:
     (band,) = left.patches
     assert band.get_x() > 2000, "no price is taken for one"
     assert band.get_x() < unknown < band.get_x() + band.get_width()
-    assert {"1m23s", "50s", "1m10s"} <= _texts(left)
+    assert {"1m22s", "50s", "1m10s"} <= _texts(left)
     assert _marks(right, "D") == {(82.601, 0.875)}
     assert _marks(right, "o") == {(50.0, 0.875), (70.0, 0.875)}
     curves = [line for line in right.lines if len(line.get_xdata()) > 1]

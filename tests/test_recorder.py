@@ -462,6 +462,12 @@ def test_refused():
         record(cooperative, (1,), (1,), x)
     assert error.value.__notes__ == ["in thread 0 of block 0 of the recorded kernel"]
 
+    def misspelt(x):
+        cuda.syncthread()
+
+    with pytest.raises(AttributeError, match=r"does not model cuda\.syncthread: did you mean syncthreads"):
+        record(misspelt, (1,), (1,), x)
+
     def transposed(x):
         x.T[0] = 1
 

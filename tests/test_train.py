@@ -17,7 +17,7 @@ import pytest
 
 from experiments import _numpy_lstm
 from kernels.measure import machine, results
-from rnn import checkpoint, report
+from rnn import checkpoint, report, train
 from rnn.batches import Batches, as_steps
 from rnn.data import load
 from rnn.interrupt import interrupt_flag
@@ -57,6 +57,25 @@ def _assert_same_bits(one: Path, other: Path) -> None:
     assert ours.keys() == theirs.keys()
     for name, array in ours.items():
         np.testing.assert_array_equal(array, theirs[name])
+
+
+def test_a_kernel_whose_products_are_wrong_trains_nothing(
+    small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It might still learn, only worse: here the last step of k is left out where A is a transposed view."""
+    from kernels.cpu import numba_serial
+
+    def product(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
+        depth = a.shape[1] - (not a.flags.c_contiguous)
+        np.matmul(a[:, :depth], b[:depth], out=c)
+
+    monkeypatch.setattr(numba_serial, "product", product)
+    with pytest.raises(SystemExit) as stop:
+        train.main(["--data", str(small), "--kernel", "cpu-numba-serial", "--steps", "1", *TINY])
+    assert stop.value.code == 1
+    shown = capsys.readouterr()
+    assert "cpu-numba-serial is wrong: error" in shown.err
+    assert "Step 1" not in shown.out
 
 
 def test_transcript_and_results_file(tmp_path: Path, small: Path) -> None:

@@ -58,7 +58,7 @@ class Blocks(NamedTuple):
 
 @functools.cache
 def blocks() -> Blocks:
-    """From this machine's caches: a panel of A is 3/4 of L1, a block of B 1/2 of L2, a block of A 1/16 of L3."""
+    """From this machine's caches: a panel of A is 3/4 of L1 (or 512 steps), a block of B 1/2 of L2, of A 1/16 of L3."""
     caches = cache_sizes()
     depth = min(max(caches["L1"] * 3 // 4 // (4 * ROWS), 64), 512)
     columns = WIDTH * max(caches["L2"] // 2 // (4 * depth * WIDTH), 1)

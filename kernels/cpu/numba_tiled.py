@@ -2,8 +2,8 @@
 
 At the same time: a band of rows of C on each core; within it, one vector instruction updates 4 to 16 neighbours of a
 row, and the 24 multiplications of a step (6 rows of C, 4 steps of k) wait for nothing but each other's sums.
-How the caches are used: a block of B (DEPTH x WIDTH, 128 KiB) is copied side by side and stays in L2 while every row of
-the band passes over it; six rows of partial sums (6 KiB) stay in L1. A row of B fetched once serves 6 rows of C, a
+How the caches are used: a block of B (DEPTH x WIDTH, 384 KiB) is copied side by side and stays in L2 while every row of
+the band passes over it; six rows of partial sums (12 KiB) stay in L1. A row of B fetched once serves 6 rows of C, a
 partial sum fetched once takes 4 products: cpu-numba-parallel fetches both for every single product.
 Limit: partial sums still travel between L1 and registers, and which values stay in registers is left to the compiler.
 Lifted by: cpu-numba-simd, whose partial sums stay in registers for a whole block of k.

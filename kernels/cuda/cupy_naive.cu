@@ -3,7 +3,7 @@
 // At the same time: all c(i,j). A GPU runs threads in warps of 32 that execute one instruction together.
 // Limit: threadIdx.x counts fastest within a warp, and here it counts rows. The 32 threads of a warp read 32 numbers of A
 // that lie K numbers apart: 32 sectors of 32 bytes fetched where 128 bytes are used, and the same again for the stores of
-// C. cupy_coalesced.cu lifts that by exchanging two names. The same in Numba: numba_naive.py.
+// C. cupy_coalesced.cu lifts that by exchanging two names, and turning the block. The same in Numba: numba_naive.py.
 //
 // c (m,n) = a (m,k) · b (k,n): a(i,p) = a[i * a_down + p * a_along], b likewise, c row after row.
 

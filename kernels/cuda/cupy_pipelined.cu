@@ -5,7 +5,7 @@
 // STAGES - 1 tiles to arrive. The tiles in flight form a ring, and one barrier per tile is enough: when all threads have
 // passed it, the newest tile has arrived for all of them, and nobody reads the oldest any more.
 // Limit: the threads of a warp stand in two long rows of C, and each reads numbers from shared memory that its neighbours
-// read too. cupy_warptile.cu sets them in a square, which needs fewer.
+// read too. cupy_warptile.cu sets them in a rectangle, which needs fewer.
 //
 // c (m,n) = a (m,k) · b (k,n): a(i,p) = a[i * a_down + p * a_along], b likewise, c row after row.
 

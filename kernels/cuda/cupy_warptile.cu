@@ -9,9 +9,9 @@
 // other and share a row of B, and a thread and the next but one stand beside each other and share a column of A.
 // A small C has too few tiles to keep the chip busy, so there several warps of a block make the same tile, each from a
 // slice of every BLOCK_K steps of k, and add up their sums at the end.
-// Blocks are numbered so that those that run together stand in a square of C, too, and share what they fetch in L2.
+// Blocks are numbered so that those that run together stand in a rectangle of C, too, and share what they fetch in L2.
 // The sizes are arguments that `python -m kernels.tune` chooses for each GPU.
-// Limit: the multiprocessor's ordinary arithmetic, 128 multiply-adds a cycle. cupy_tensor.cu uses the other units.
+// Limit: the multiprocessor's ordinary arithmetic, 64 or 128 multiply-adds a cycle. cupy_tensor.cu uses the other units.
 // After Boehm, *How to Optimize a CUDA Matmul Kernel* (2022), and CUTLASS, *Efficient GEMM in CUDA*.
 //
 // c (m,n) = a (m,k) · b (k,n): a(i,p) = a[i * a_down + p * a_along], b likewise, c row after row.

@@ -2,7 +2,7 @@
 
 At the same time: all c(i,j), as before. But now the 32 threads of a warp share a row of A (one number, broadcast to
 all) and read 32 neighbours of a row of B: 4 sectors of 32 bytes, every byte used. Only the two names before cuda.grid
-changed.
+changed, and with them the sides of the block and the grid.
 Limit: each thread still fetches 2 numbers for each multiplication; a number of A is asked for by N threads, one of B
 by M. cuda-numba-shared lets the threads of a block fetch them once.
 The same in CUDA C: cupy_coalesced.cu.

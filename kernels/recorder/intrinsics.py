@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.nearest import did_you_mean
 from kernels.recorder.arrays import DeviceArray
 from kernels.recorder.memory import Memory
 
@@ -88,7 +89,8 @@ class Intrinsics:
         self.atomic = _Atomic()
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"the recorder does not model cuda.{name}")
+        hint = did_you_mean(name, [known for known in (*vars(self), *dir(type(self))) if not known.startswith("_")])
+        raise AttributeError(": ".join(filter(None, (f"the recorder does not model cuda.{name}", hint))))
 
     @property
     def laneid(self) -> int:
