@@ -235,6 +235,14 @@ def test_other_right_answers_are_accepted(tmp_path: Path) -> None:
         _check.check(tmp_path / "mine.py", _task(name))
 
 
+def test_a_kernel_that_is_right_at_smaller_sizes_is_told_so(tmp_path: Path) -> None:
+    loop = "    for i in range(thread, x.shape[0], 64):\n        own += x[i]\n"
+    alone = "    if thread < x.shape[0]:\n        own = x[thread]\n"
+    rejected = _rejection(_solution("reduce_with_shuffles").replace(loop, alone), "reduce_with_shuffles", tmp_path)
+    assert (rejected.kind, rejected.hint) == ("wrong", "It is right at 64, 1, 50: what is different here?")
+    assert "at size 200;" in rejected.says
+
+
 def test_what_is_added_to_an_unset_result_was_stored(tmp_path: Path) -> None:
     text = _solution("one_thread_per_result").replace("total += a[i, k] * b[k, j]", "c[i, j] += a[i, k] * b[k, j]")
     rejected = _rejection(text.replace("        c[i, j] = total\n", ""), "one_thread_per_result", tmp_path)

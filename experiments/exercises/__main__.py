@@ -69,6 +69,7 @@ def _start(options: argparse.Namespace) -> None:
 
 def _check(options: argparse.Namespace) -> None:
     from experiments.exercises._check import Rejected, check, task_of
+    from experiments.exercises._task import shown
 
     if not options.what:
         raise cli.CommandError("check takes the files to check")
@@ -86,7 +87,7 @@ def _check(options: argparse.Namespace) -> None:
             if reason.kind not in ("file", "error", "endless"):  # it ran, so there is something to see
                 print(f"  Watch it: python -m experiments.explorer --file {path} --open")
         else:
-            sizes = ", ".join("x".join(map(str, size)) for size in task.sizes)
+            sizes = ", ".join(map(shown, task.sizes))
             print(f"{path}: accepted. Right at sizes {sizes}, in three orders of the threads; {task.goal}.")
             print(f"  Not compiled for a GPU: {uncompiled}" if uncompiled else "  It compiles for a GPU.")
             print(f"  Another solution: {_SOLUTIONS}/{task.name}.py")

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.exercises._task import Operands, Shape, Task
+from experiments.exercises._task import Operands, Shape, Task, shown
 from experiments.exercises._tasks import find
 from kernels.cuda import offline
 from kernels.cuda.compile import CompileError
@@ -143,7 +143,7 @@ def trial(path: Path, kernel: Any, task: Task, size: Shape, order: Order = "forw
             raise _rejected("changed", "it writes to its inputs", task)
     _compare(operands, found, task, size)
     if missed := task.missed(found, size):
-        raise Rejected("target", f"right, but {missed.says} (size {_times(size)})", _sentence(missed.hint))
+        raise Rejected("target", f"right, but {missed.says} (size {shown(size)})", _sentence(missed.hint))
 
 
 def _compile(path: Path, kernel: Any, task: Task) -> str | None:
@@ -182,13 +182,17 @@ def _compare(operands: Operands, recording: Recording, task: Task, size: Shape) 
         return
     # the first by row and column, which a learner can follow by hand
     place = tuple(int(i) for i in np.argwhere(wrong)[0])
-    count = f"{int(wrong.sum())} of {wrong.size} results are wrong at size {_times(size)}"
+    count = f"{int(wrong.sum())} of {wrong.size} results are wrong at size {shown(size)}"
     if np.isnan(found[place]):
         if _stored(recording, _arguments(task.stub)[-1], place):
             says = f"{count}; what was stored at {list(place)} is NaN, made of a number that nobody had set"
             raise _rejected("wrong", says, task)
         raise _rejected("unwritten", f"{count}; nothing was ever stored at {list(place)}", task)
-    raise _rejected("wrong", f"{count}; at {list(place)} it has {found[place]:g}, not {operands.exact[place]:g}", task)
+    says = f"{count}; at {list(place)} it has {found[place]:g}, not {operands.exact[place]:g}"
+    if before := task.sizes[: task.sizes.index(size)]:
+        hint = f"It is right at {', '.join(map(shown, before))}: what is different here?"
+        raise Rejected("wrong", says, " ".join(filter(None, (_sentence(task.hints.get("wrong")), hint))))
+    raise _rejected("wrong", says, task)
 
 
 def _stored(recording: Recording, array: str, place: Shape) -> bool:
@@ -196,19 +200,16 @@ def _stored(recording: Recording, array: str, place: Shape) -> bool:
 
 
 def _fault(fault: Fault, task: Task, size: Shape) -> Rejected:
-    return _rejected(fault.kind, f"{fault.kind}: {fault.message} (size {_times(size)})", task, fault.line)
+    return _rejected(fault.kind, f"{fault.kind}: {fault.message} (size {shown(size)})", task, fault.line)
 
 
 def _rejected(kind: str, says: str, task: Task, line: int | None = None) -> Rejected:
-    return Rejected(kind, says, " ".join(filter(None, (_HINTS[kind], _sentence(task.hints.get(kind))))), line)
+    # the exercise's own first: it is the nearer one
+    return Rejected(kind, says, " ".join(filter(None, (_sentence(task.hints.get(kind)), _HINTS[kind]))), line)
 
 
 def _sentence(hint: str | None) -> str:
     return f"{hint[0].upper()}{hint[1:]}{'' if hint[-1] in '.?' else '.'}" if hint else ""
-
-
-def _times(size: Shape) -> str:
-    return "x".join(map(str, size))
 
 
 @contextmanager

@@ -60,6 +60,14 @@ class Task:
         return (STUBS / f"{self.name}.py").read_text(encoding="utf-8")
 
 
+def shown(size: Shape) -> str:
+    """A size in words: 40x56, or for a product of m, n, k the shapes of a and b."""
+    if len(size) == 3:
+        m, n, k = size
+        return f"({m},{k})·({k},{n})"
+    return "x".join(map(str, size))
+
+
 def at_most(counted: float, allowed: float, what: str, hint: str) -> Missed | None:
     """Missed, if more was counted than is allowed. what: with {} for both numbers."""
     if counted <= allowed:

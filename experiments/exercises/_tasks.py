@@ -217,7 +217,10 @@ TASKS = (
         _data.histogram,
         lambda size: _line(size[0]),
         _atomics,
-        {"race": "read, add, write are three steps: another thread may come in between"},
+        {
+            "race": "read, add, write are three steps, and another thread may come in between; "
+            "cuda.atomic.add(array, index, number) is one"
+        },
     ),
     Task(
         "shared_tile",

@@ -48,7 +48,7 @@ WRONG: dict[str, tuple[Wrong, ...]] = {
     "one_thread_per_result": (
         ("j, i = cuda.grid(2)", "i, j = cuda.grid(2)", "unwritten", "nothing was ever stored"),
         ("if i < c.shape[0] and j < c.shape[1]:", "if i < c.shape[0]:", "out of bounds", "beyond the edge"),
-        ("range(a.shape[1])", "range(8)", "wrong", "9x7x13"),
+        ("range(a.shape[1])", "range(8)", "wrong", "(9,13)·(13,7)"),
         ("b[k, j]", "b[j, k]", "wrong", "results are wrong"),
         ("a[i, k] * b[k, j]", "a[i, k] + b[k, j]", "wrong", "row i of a times column j"),
         (
@@ -172,7 +172,7 @@ WRONG: dict[str, tuple[Wrong, ...]] = {
         ),
         ("        totals[r] = 0\n", "        pass\n", "uninitialised read", "reads totals"),
         ("cuda.grid(2)[1] * ROWS", "cuda.grid(2)[1]", "race", "one of them writes"),
-        ("range(a.shape[1])", "range(8)", "wrong", "9x7x13"),
+        ("range(a.shape[1])", "range(8)", "wrong", "(9,13)·(13,7)"),
     ),
     "double_buffer": (
         ("now = start // TILE % 2", "now = 0", "race", "a_tiles"),
@@ -185,7 +185,7 @@ WRONG: dict[str, tuple[Wrong, ...]] = {
         ),
         ("b_tiles[now, k, x]", "b_tiles[1 - now, k, x]", "uninitialised read", "b_tiles"),
         ("a_tiles[now, y, k] *", "a_tiles[now, k, y] *", "wrong", "results are wrong"),
-        ("now = start // TILE % 2", "now = start // TILE", "out of bounds", "16x17x20"),
+        ("now = start // TILE % 2", "now = start // TILE", "out of bounds", "(16,20)·(20,17)"),
         (" if start + y < b.shape[0] and j < b.shape[1] else float32(0)", "", "out of bounds", "reads b["),
     ),
     "reduce_with_shuffles": (
