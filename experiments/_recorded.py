@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from collections.abc import Sequence
 from math import isnan, prod
 from pathlib import Path
@@ -51,7 +52,7 @@ def recorded(
         "perBlock": prod(block),
         "result": result,
         "counts": _counts(recording),
-        "faults": [moment(fault, recording) for fault in recording.faults],
+        "faults": [_of_cores(found) if cores else found for found in (moment(f, recording) for f in recording.faults)],
         **_trace(recording),
     }
 
@@ -77,6 +78,12 @@ def _extent(node: ast.stmt) -> tuple[int, int]:
     """The first line of a statement with its decorators, and the first behind it."""
     decorators = getattr(node, "decorator_list", [])
     return min(one.lineno for one in (node, *decorators)), (node.end_lineno or node.lineno) + 1
+
+
+def _of_cores(fault: dict[str, Any]) -> dict[str, Any]:
+    """In a CPU's words: each thread has a core, and there are neither blocks nor barriers."""
+    message = re.sub(r"\bthread (\d+) of block 0\b", r"core \1", fault["message"])
+    return fault | {"message": message.replace("no barrier lies between", "nothing orders them")}
 
 
 def _shown(recording: Recording) -> list[Count]:

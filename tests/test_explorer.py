@@ -12,10 +12,12 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
+from numba import cuda
 
 from experiments import explorer, twins
 from experiments._cores import one_thread_per_core, passes
 from experiments._page import build
+from experiments._recorded import recorded, square
 from experiments._resident import resident
 from experiments._small import recorded_ladder, with_constants
 from experiments.exercises._task import Task
@@ -109,6 +111,18 @@ def test_shown_kernels_are_right_and_have_no_fault(name: str, size: int, monkeyp
     assert shown["faults"] == []
     ((a, b, c),) = products
     assert Reference.of(a, b).error(c) <= 1
+
+
+def test_a_race_of_cores_is_told_without_threads_and_blocks() -> None:
+    def over_k(a: Any, b: Any, c: Any) -> None:
+        k = cuda.threadIdx.x
+        for i in range(c.shape[0]):
+            c[i, 0] += a[i, k] * b[k, 0]
+
+    shown = recorded("mine", "", over_k, (1,), (2,), square(2), cores=True)
+    assert [fault["kind"] for fault in shown["faults"]] == ["race"]
+    told = r"core 0 reads c\[0, 0\], core 1 writes it at line \d+: nothing orders them"
+    assert re.fullmatch(told, shown["faults"][0]["message"])
 
 
 def test_no_access_is_left_out_at_the_largest_size(monkeypatch: pytest.MonkeyPatch) -> None:
