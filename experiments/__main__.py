@@ -7,9 +7,15 @@ import pkgutil
 from pathlib import Path
 
 import experiments
+from kernels.cli import errors_as_lines
 
 
 def main() -> None:
+    with errors_as_lines():
+        _list()
+
+
+def _list() -> None:
     folder = Path(experiments.__file__).parent
     for module in pkgutil.iter_modules([str(folder)]):
         source = folder / module.name / "__main__.py" if module.ispkg else folder / f"{module.name}.py"

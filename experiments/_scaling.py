@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import platform
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from experiments._forecast import Forecast
-from experiments._peak import above
+from experiments._peak import above, has_peak
 from kernels import progress
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class Scaling:
         self.points: list[MatmulPoint] = []
         self._forecast = Forecast(time_limit)
         self._first_call: dict[str, float] = {}
+        self._system = f"{platform.system()} {platform.machine()}"
 
     @property
     def asked(self) -> int:
@@ -142,7 +144,7 @@ class Scaling:
         if kernel.spec.rounds_to != "float32":
             return False  # other units than those the peak was measured with
         family = kernel.spec.family
-        if family not in self.limits:
+        if family not in self.limits or not (family == "cuda" or has_peak(kernel.name, self._system)):
             return False
         if rate > self.limits[family].peak_flops:
             again = _limits(family, self.threads)

@@ -66,14 +66,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     p = cli.Parser("python -m experiments.cluster_scaling", "Strong and weak scaling over processes.", EXAMPLES)
-    cores = threads.cores()
+    images = 128
+    cores = min(threads.cores(), images)  # each process has one image at least
     default = sorted({1, 2, cores} | {2**power for power in range(1, cores.bit_length())})
     p.add_argument(
         "--processes", nargs="+", type=cli.at_least(1), default=default, metavar="P",
         help=f"1 and 2 must be among them (default: {' '.join(map(str, default))})",
     )  # fmt: skip
     p.add_argument(
-        "--images", type=cli.at_least(1), default=128, metavar="N",
+        "--images", type=cli.at_least(1), default=images, metavar="N",
         help="of a batch: in all, and of each process (default: %(default)s)",
     )  # fmt: skip
     p.add_argument(

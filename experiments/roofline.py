@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import kernels
 from experiments import _header, _pictures
-from experiments._peak import above
+from experiments._peak import above, has_peak
 from kernels import cli
 from kernels.ladder import LADDER
 
@@ -115,7 +115,8 @@ def _roof(found: Results, point: MatmulPoint) -> tuple[str, float]:
     )
     fed = level.bandwidth * point.intensity
     # of units for other formats no peak was measured: only memory bounds them
-    peak = found.ceilings.peak_flops if point.rounds_to == "float32" else math.inf
+    ours = point.rounds_to == "float32" and has_peak(point.kernel, found.machine.system)
+    peak = found.ceilings.peak_flops if ours else math.inf
     return ("arithmetic", peak) if peak <= fed else (level.name, fed)
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from experiments import _header
 from experiments._apart import Apart
 from experiments._contestants import CHECKED_STEPS, RATE, Contestant, Expected, contestants
-from experiments._peak import above
+from experiments._peak import above, has_peak
 from kernels import cli, progress
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _race(options: argparse.Namespace, arguments: list[str]) -> None:
 
     def peak(name: str) -> float | None:
         if not entries[name].on_gpu:
-            return limits.peak_flops
+            return limits.peak_flops if has_peak(name, machine.describe().system) else None
         # a tensor core's peak was not measured
         return chip.peak_flops if chip and entries[name].rounds_to == "float32" else None
 

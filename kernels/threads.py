@@ -6,14 +6,20 @@ import os
 import sys
 
 from kernels.mpi.launcher import by_open_mpi, started
+from kernels.quota import cores_of_quota
 
 __all__ = ["cores", "cores_each", "set_threads", "withheld"]
 
 
 def cores() -> int:
-    """Cores this process may run on: fewer than the machine has, in a container or under taskset."""
+    """Cores this process may use: fewer than the machine has, in a container or under taskset."""
+    return min(_bound(0), cores_of_quota() or sys.maxsize)
+
+
+def _bound(process: int) -> int:
+    """Cores that a process may run on, 0 for this one."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
+        return len(os.sched_getaffinity(process))
     return os.cpu_count() or 1
 
 
@@ -25,14 +31,13 @@ def cores_each() -> int:
 
 def withheld() -> str | None:
     """What to do about Open MPI's launcher where it leaves this process fewer cores than its share, or None."""
-    if cores() >= _share() or not by_open_mpi():
+    if _bound(0) >= _share() or not by_open_mpi():
         return None
-    return f"each bound to {cores()} of the {_share()} cores it could have, unless mpiexec is told --bind-to none"
+    return f"each bound to {_bound(0)} of the {_share()} cores it could have, unless mpiexec is told --bind-to none"
 
 
 def _share() -> int:
-    whole = len(os.sched_getaffinity(os.getppid())) if hasattr(os, "sched_getaffinity") else cores()
-    return whole // started().here
+    return min(_bound(os.getppid()), cores_of_quota() or sys.maxsize) // started().here
 
 
 def set_threads(threads: int) -> None:

@@ -29,6 +29,7 @@ from experiments import (
     training_race,
 )
 from experiments._contestants import CHECKED_STEPS, RATE, Contestant, Expected, Runner
+from experiments._peak import has_peak
 from experiments._scaling import Scaling, Shape
 from kernels import cli, contract
 from kernels.ladder import KernelSpec
@@ -165,6 +166,15 @@ def test_a_rate_above_the_measured_peak_is_rejected(
         "GFLOP/s is above the machine's peak of 0, which may have been measured while other programs ran: run again"
         in said
     )
+
+
+def test_apples_blas_has_units_that_the_peak_was_not_measured_with() -> None:
+    assert has_peak("cpu-blas", "Linux x86_64")
+    assert not has_peak("cpu-blas", "Darwin arm64")
+    assert has_peak("fused, cpu-numba-simd", "Darwin arm64")
+    scaling = Scaling([kernels.get("cpu-blas")], [], threads=1)
+    scaling.limits, scaling._system = {"cpu": Ceilings(1, 100.0, 1e9)}, "Darwin arm64"
+    assert not scaling._impossible(scaling.kernels[0], 200.0)
 
 
 @pytest.mark.parametrize(("again", "rejected"), [(50.0, True), (150.0, True), (250.0, False)])

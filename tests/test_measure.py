@@ -294,6 +294,31 @@ def test_memory_starts_on_a_cache_line() -> None:
         assert array.ctypes.data % CACHE_LINE == 0
 
 
+def test_a_whole_hosts_cache_is_not_this_machines_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A virtual machine may tell the L3 of its host, here 480 MB: what is measured with stays below a gigabyte."""
+    taken: list[int] = []
+
+    def chains(*_: object) -> None: ...
+
+    def triad(x: np.ndarray, y: np.ndarray, z: np.ndarray, scale: np.float32) -> None:
+        taken.append(x.nbytes + y.nbytes + z.nbytes)
+
+    def read(data: np.ndarray, sums: np.ndarray, repeats: int) -> None:
+        taken.append(data.nbytes)
+
+    sizes = {"L1": 2**15, "L2": 2**21, "L3": 480 * 2**20}
+    for module in (ceilings, bandwidth):
+        monkeypatch.setattr(module, "cache_sizes", lambda: sizes)
+    monkeypatch.setattr(ceilings, "_ATTEMPTS", 1)
+    monkeypatch.setattr(ceilings, "_fma_chains", chains)
+    monkeypatch.setattr(ceilings, "_triad", triad)
+    monkeypatch.setattr(bandwidth, "_read", read)
+    ceilings.measure(2)
+    bandwidth.measure(2)
+    assert max(taken) <= 2**30
+    assert max(taken) > sizes["L3"], "or it would be the cache that is measured"
+
+
 def test_the_machine_has_limits() -> None:
     here = machine.describe()
     assert 1 <= here.cores <= here.threads == threads.cores()
@@ -455,3 +480,10 @@ def test_a_share_of_a_gpu_that_tells_little_is_described(monkeypatch: pytest.Mon
     (gpu,) = machine.describe().gpus
     assert (gpu.name, gpu.max_sm_clock, gpu.cores) == ("NVIDIA H200 MIG 1g.18gb", None, None)
     assert "MIG 1g.18gb (16 GiB)" in machine.describe().sentence()
+    # one that shares the processor's memory, such as a GB10's
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", untold)
+    (gpu,) = machine.describe().gpus
+    assert gpu.memory == machine.describe().memory
+    # one that has fallen off the bus
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetName", untold)
+    assert machine.describe().gpus == []

@@ -11,6 +11,8 @@ import os
 import sys
 from pathlib import Path
 
+from kernels.cache import cache, writable
+
 __all__: list[str] = []
 
 
@@ -20,11 +22,11 @@ def _keep_compiled_code() -> None:
         source = path.read_bytes()
         if b"numba" in source:
             digest.update(source)
-    folder = Path(__file__).parent / "__pycache__" / f"numba-{digest.hexdigest()[:12]}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return  # Numba then finds a place among the user's own files
+    name = f"numba-{digest.hexdigest()[:12]}"
+    folder = Path(__file__).parent / "__pycache__" / name
+    if not writable(folder):
+        folder = cache() / name
+        folder.mkdir(exist_ok=True)
     os.environ["NUMBA_CACHE_DIR"] = str(folder)
     if "numba" in sys.modules:  # it has read its settings already
         sys.modules["numba"].config.CACHE_DIR = str(folder)

@@ -15,6 +15,7 @@ The operations do not check bounds. Offsets and strides count float32 numbers.
 from __future__ import annotations
 
 import operator
+import platform
 from collections.abc import Callable
 from typing import Any
 
@@ -33,6 +34,8 @@ def _has(feature: str) -> bool:
     """Whether the processor Numba compiles for has a feature; NUMBA_CPU_FEATURES may name another processor."""
     if numba.config.CPU_FEATURES is not None:
         return f"+{feature}" in numba.config.CPU_FEATURES.split(",")
+    if feature == "neon" and platform.machine() in ("arm64", "aarch64"):
+        return True  # LLVM has no list of an Apple processor's features
     return bool(llvmlite.binding.get_host_cpu_features().get(feature))
 
 
@@ -79,14 +82,15 @@ def add_outer(typing: Any, tile: Any, a: Any, a_offset: Any, b: Any, b_offset: A
     """``tile = add_outer(tile, a, a_offset, b, b_offset)``: one step of k.
 
     Adds the outer product of the next `rows` numbers of a and the next `vectors` vectors of b: loads the vectors of b,
-    copies each number of a to all lanes, and issues rows x vectors fused multiply-adds. None waits for another.
+    copies each number of a to all lanes, and issues rows x vectors multiply-adds, fused where the processor can: where
+    it cannot, llvm.fma would call a function for each. None waits for another.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         value, a, a_offset, b, b_offset = arguments
         vector = tile.vector
         fma = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{tile.lanes}f32"
+            builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fmuladd.v{tile.lanes}f32"
         )
         a_data = _pointer(context, builder, signature.args[1], a, a_offset)
         b_data = _pointer(context, builder, signature.args[3], b, b_offset)

@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from kernels.cache import cache
+
 __all__ = ["CompileError", "cubin", "with_includes"]
 
 
@@ -20,13 +22,12 @@ def cubin(source: Path, options: tuple[str, ...], architecture: str) -> Path:
     Not CuPy's own compilation: that flushes numbers below 1e-38 to zero, which the error bound does not allow, and it
     would not notice a change in an included file. Raises CompileError.
     """
-    import pooch
     from cupy.cuda import nvrtc
 
     text = with_includes(source)
     key = repr((text, options, architecture, nvrtc.getVersion()))
     name = f"{source.stem}-{architecture}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.cubin"
-    kept = Path(pooch.os_cache("matmul-ladder")) / "cubin" / name
+    kept = cache() / "cubin" / name
     if not kept.exists():
         code = _compile(text, source.name, (*options, f"--gpu-architecture=sm_{architecture}"))
         from kernels.measure.files import write_atomically
@@ -63,4 +64,4 @@ def with_includes(source: Path, folders: Sequence[Path] = ()) -> str:
         header = next((place for place in places if place.exists()), None)
         return with_includes(header, folders) if header else found[0]
 
-    return re.sub(r'^#include "(.+)"$', text, source.read_text(), flags=re.M)
+    return re.sub(r'^#include "(.+)"$', text, source.read_text(encoding="utf-8"), flags=re.M)

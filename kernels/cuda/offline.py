@@ -111,7 +111,7 @@ def compile_source(source: Path, target: str, options: tuple[str, ...] = ()) -> 
     """A .cu file with one kernel as machine code for a target such as "sm_90a". Raises CompileError."""
     # sm_XX, not compute_XX: only that tells whether the chip has all instructions
     options = (*options, f"--gpu-architecture={target}", "--ptxas-options=-v")
-    cubin, log = compile_c(_require("nvrtc"), source.read_text(), source.name, options)
+    cubin, log = compile_c(_require("nvrtc"), source.read_text(encoding="utf-8"), source.name, options)
     return Compiled.read(target, log, cubin)
 
 

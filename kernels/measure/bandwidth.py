@@ -41,7 +41,8 @@ def measure(threads: int) -> list[Level]:
         "L1": sizes["L1"] // 2,
         "L2": sizes["L2"] // 2,
         "L3": sizes["L3"] // 2 // threads,
-        "memory": 4 * sizes["L3"],
+        # of all threads together; a virtual machine may tell the whole host's L3, and not have its memory
+        "memory": max(min(4 * sizes["L3"], 2**30) // threads, 4 * sizes["L2"]),
     }
     capacity = {"L1": sizes["L1"], "L2": sizes["L2"], "L3": sizes["L3"], "memory": 2**62}
     return [Level(name, capacity[name], _bandwidth(threads, size)) for name, size in data.items()]

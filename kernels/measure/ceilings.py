@@ -45,7 +45,8 @@ def measure(threads: int) -> Ceilings:
     b = np.ones(_VECTORS * LANES, np.float32)
     c = np.empty((threads, _CHAINS * LANES), np.float32)
     chains = _best(lambda: _fma_chains(a, b, c, _STEPS))
-    count = max(2**26, 2 * cache_sizes()["L3"]) // 4  # each array is out of any cache's reach
+    # out of any cache's reach together; a virtual machine may tell the whole host's L3, and not have its memory
+    count = min(max(2**26, 2 * cache_sizes()["L3"]), 2**28) // 4
     x, y, z = (np.ones(count, np.float32) for _ in range(3))
     triad = _best(lambda: _triad(x, y, z, np.float32(3)))
     return Ceilings(

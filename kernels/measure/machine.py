@@ -6,6 +6,7 @@ import functools
 import hashlib
 import importlib.metadata
 import platform
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -139,17 +140,23 @@ def sm_clock() -> int | None:
 def _gpus() -> list[GPU]:
     if why_no_gpu():
         return []
+    import psutil
     import pynvml
 
     driver = pynvml.nvmlSystemGetDriverVersion()
     gpus = []
     for index in range(pynvml.nvmlDeviceGetCount()):
-        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-        major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
+        try:
+            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
+            name = pynvml.nvmlDeviceGetName(handle)
+        except pynvml.NVMLError:
+            continue  # one that has fallen off the bus
         gpus.append(
             GPU(
-                name=pynvml.nvmlDeviceGetName(handle),
-                memory=pynvml.nvmlDeviceGetMemoryInfo(handle).total,
+                name=name,
+                # a GPU that shares the processor's memory has none of its own to tell of
+                memory=_told(functools.partial(_memory_of, handle)) or psutil.virtual_memory().total,
                 compute_capability=f"{major}.{minor}",
                 max_sm_clock=_told(functools.partial(pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_SM)),
                 driver=driver,
@@ -157,6 +164,12 @@ def _gpus() -> list[GPU]:
             )
         )
     return gpus
+
+
+def _memory_of(handle: object) -> int:
+    import pynvml
+
+    return int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
 
 
 def _told(call: Callable[[], int]) -> int | None:
@@ -175,4 +188,12 @@ def _cpu_name() -> str:
         for line in cpuinfo.read_text().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
+    if sys.platform == "darwin":
+        asked = subprocess.run(["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True)
+        return asked.stdout.strip() or platform.machine()
+    if sys.platform == "win32":
+        import winreg
+
+        with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, r"HARDWARE\DESCRIPTION\System\CentralProcessor\0") as key:
+            return str(winreg.QueryValueEx(key, "ProcessorNameString")[0]).strip()
     return platform.processor() or platform.machine()
