@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from rich.table import Table
 
 from experiments._tables import marked, print_table, table
+from kernels.ladder import LADDER
 from kernels.measure.results import MatmulPoint
 from kernels.measure.timing import ratio
 
 __all__ = ["summary", "tables"]
+
+_YARDSTICKS = {spec.name for spec in LADDER if not spec.handwritten}
 
 
 def tables(points: Sequence[MatmulPoint]) -> None:
@@ -39,12 +42,13 @@ def _cell(point: MatmulPoint) -> str:
     if not point.samples:
         return "–" if point.status == "skipped" else point.status
     rate = point.rate.median / 1e9
-    return marked(f"{rate:.2g}" if rate < 1 else f"{rate:#.3g}".rstrip("."), point.seconds)
+    figure = f"{rate:.2g}" if rate < 1 else f"{rate:#.3g}".rstrip(".") if rate < 1000 else f"{rate:,.0f}"
+    return marked(figure, point.seconds)
 
 
 def summary(points: Iterable[MatmulPoint]) -> str | None:
     """The fastest hand-written kernel against cpu-python (or the slowest) at the largest size both ran."""
-    squares = [point for point in points if point.square and point.samples and point.kernel != "cpu-blas"]
+    squares = [point for point in points if point.square and point.samples and point.kernel not in _YARDSTICKS]
     slow_name = "cpu-python" if any(point.kernel == "cpu-python" for point in squares) else None
     for size in sorted({point.n for point in squares}, reverse=True):
         here = sorted((point for point in squares if point.n == size), key=lambda point: point.seconds.median)

@@ -45,12 +45,12 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             found = _measure(options, arguments)
         _show(found)
+        if options.results:
+            cli.write_results(options.results, found)
         if options.plot:
             from plots import roofline
 
             _pictures.save(roofline.draw(found), options.plot)
-        if options.results:
-            cli.write_results(options.results, found)
         _judge(found)
 
 

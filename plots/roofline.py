@@ -31,7 +31,8 @@ def draw(results: Results, theme: str = "light") -> Figure:
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xlim(_LEFT, _RIGHT)
-        axes.set_ylim(min(point.rate[0] for point in points) / 1e9 / 15, results.ceilings.peak_flops / 1e9 * 2)
+        peak = results.ceilings.peak_flops
+        axes.set_ylim(min((point.rate[0] for point in points), default=peak) / 1e9 / 15, peak / 1e9 * 2)
         axes.grid(True, which="major", linewidth=0.6)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -42,11 +43,18 @@ def draw(results: Results, theme: str = "light") -> Figure:
         _roofs(axes, results, colours)
         _points(axes, points, colours)
         figure.suptitle("Under the roofs", x=0.01, ha="left", fontsize=15, fontweight="bold")
-        machine, threads = results.machine, results.ceilings.threads
-        how = "medians; shapes of one intensity side by side"
-        caption = f"{machine.cpu}, {machine.cores} cores, {threads} threads; {how}"
+        caption = f"{_whose(results, points)}; medians; shapes of one intensity side by side"
         figure.supxlabel(caption, x=0.01, ha="left", fontsize=9)
     return figure
+
+
+def _whose(results: Results, points: Sequence[MatmulPoint]) -> str:
+    """The machine, or its GPU where that is what was measured."""
+    machine = results.machine
+    if machine.gpus and any(point.kernel.startswith("cuda-") for point in points):
+        return f"{machine.gpus[0].name}, in a machine with {machine.cpu}"
+    assert results.ceilings is not None
+    return f"{machine.cpu}, {machine.cores} cores, {results.ceilings.threads} threads"
 
 
 def _roofs(axes: Axes, results: Results, colours: Theme) -> None:
@@ -91,4 +99,5 @@ def _points(axes: Axes, points: Sequence[MatmulPoint], colours: Theme) -> None:
         axes.text(x, 0.02, f"{size}²", transform=axes.get_xaxis_transform(), ha="center", fontsize=9)
     for name in names:
         axes.plot([], [], "o", color=colour[name], label=name)
-    axes.legend(frameon=False, fontsize=10, loc="upper left", bbox_to_anchor=(1.01, 1))
+    if points:
+        axes.legend(frameon=False, fontsize=10, loc="upper left", bbox_to_anchor=(1.01, 1))

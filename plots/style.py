@@ -67,7 +67,7 @@ def themed(name: str) -> Iterator[Theme]:
 
 def is_yardstick(name: str) -> bool:
     """Whether a kernel is a vendor's library."""
-    return name.endswith("blas")
+    return any(part.endswith("blas") for part in name.split("-"))
 
 
 def series(names: Sequence[str], theme: Theme) -> dict[str, str]:

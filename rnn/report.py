@@ -76,6 +76,7 @@ def process_times() -> tuple[float, float, float]:
 def time_lines(real: float, user: float, system: float) -> str:
     """As the shell's `time` prints them."""
     return "\n".join(
-        f"{name}\t{int(seconds // 60)}m{seconds % 60:.3f}s"
+        # rounded first: 59.9997 s are a minute
+        f"{name}\t{int(round(seconds, 3) // 60)}m{round(seconds, 3) % 60:.3f}s"
         for name, seconds in (("real", real), ("user", user), ("sys", system))
     )

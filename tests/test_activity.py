@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -116,3 +117,16 @@ def test_without_cupti_the_reason_names_the_extra(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "cupti", None)
     with pytest.raises(CannotRecord, match=r"cupti-python is not installed: .*\.\[cuda13\]"), recording():
         pass
+
+
+def test_a_memset_is_work_and_all_records_are_waited_for(monkeypatch):
+    cupy, cupti = fake_cupy.install(monkeypatch), fake_cupti.install(monkeypatch)
+    done, flags = [], []
+    cupy.cuda.Device = lambda: SimpleNamespace(synchronize=lambda: done.append("waited"))
+    module = sys.modules["cupti.cupti"]
+    flush = module.activity_flush_all
+    module.activity_flush_all = lambda flag: (flags.append((flag, done[-1:])), done.clear(), flush(flag))
+    with recording() as told:
+        assert cupti.enabled == set(fake_cupti.ActivityKind)
+        told(lambda: done.clear())
+    assert flags == [(1, ["waited"])] * 2  # forced, and only when the GPU is done

@@ -289,3 +289,11 @@ def _ends(arguments: list[str], code: int, says: str, capsys: pytest.CaptureFixt
     assert stop.value.code == code
     assert says in error
     assert len(error.splitlines()) == 1
+
+
+def test_a_step_waits_for_the_largest_share():
+    from experiments import _cluster_model as model
+
+    line = model.Line(0.0, 0.0)
+    costs = model.Costs(line, 0.0, model.Line(0.0, 1e-3), 1, line)
+    assert model.training(costs, 3, 128) == pytest.approx(43e-3)

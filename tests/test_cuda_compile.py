@@ -94,3 +94,9 @@ def test_no_program_is_compiled_with_shortcuts(program: Any, nvrtc: Nvrtc) -> No
     ((text, options),) = nvrtc.compiled
     assert not any("fast" in option or "ftz" in option for option in options)
     assert '#include "' not in text
+
+
+def test_another_compiler_compiles_anew(nvrtc, source):
+    first = compiler.cubin(source, (), "80")
+    nvrtc.getVersion = lambda: (13, 0)
+    assert compiler.cubin(source, (), "80") != first

@@ -65,3 +65,14 @@ def test_a_process_that_was_stopped_has_not_waited_meanwhile() -> None:
     time.sleep(1.6)
     found.resume()
     assert "all were there" in process.communicate(timeout=30)[0]
+
+
+def test_who_may_be_late_in_any_case_is_waited_for():
+    text = (
+        "import time\nfrom rnn import patience\npatience.SECONDS = 0.2\n"
+        "with patience.Patience(0).waiting(5.0):\n    time.sleep(1.2)\nprint('there')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", text], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "there\n")

@@ -184,3 +184,25 @@ def test_without_trace_there_is_nothing_but_the_result():
     np.testing.assert_allclose(c, expected, atol=1e-4)
     assert len(recording.events) == 0
     assert recording.counts.instructions == ()
+
+
+def test_the_worst_warp_of_an_access_is_told():
+    def kernel(y):
+        tile = cuda.shared.array((32, 32), float32)
+        i, warp = cuda.threadIdx.x % 32, cuda.threadIdx.x // 32
+        for row in range(32):
+            tile[row, i] = 0
+        cuda.syncthreads()
+        y[cuda.threadIdx.x] = tile[i * warp, i * (1 - warp)]  # the first warp reads a row, the second a column
+
+    (count,) = record(kernel, (1,), (64,), np.empty(64, np.float32)).counts.of(array="tile", kind="read")
+    assert (count.warp_accesses, count.units, count.most_units) == (2, 33, 32)
+
+
+def test_an_array_begins_a_sector_whatever_lies_before_it():
+    def kernel(x, y, z):
+        z[cuda.threadIdx.x] = y[cuda.threadIdx.x] + x[0]
+
+    y, z = np.zeros(32, np.float32), np.zeros(32, np.float32)
+    counts = record(kernel, (1,), (32,), np.zeros(5, np.float32), y, z).counts
+    assert [counts.of(array=name)[0].sectors for name in "xyz"] == [1, 4, 4]

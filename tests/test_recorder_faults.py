@@ -315,3 +315,19 @@ def test_every_thread_has_its_own_local_memory():
 
     fault = only(record(kernel, (1,), (2,), np.zeros(2)))
     assert (fault.kind, fault.threads) == ("uninitialised read", (ThreadId((0,), (1,)),))
+
+
+def test_lanes_missing_in_the_second_warp_are_named():
+    def kernel(x):
+        i = cuda.threadIdx.x
+        if i < 48:
+            x[i] = cuda.shfl_down_sync(0xFFFFFFFF, x[i], 1)  # half of the second warp
+        cuda.syncthreads()  # the rest
+
+    fault = only(record(kernel, (1,), (64,), np.zeros(64, np.float32)))
+    assert (fault.kind, fault.line, fault.other_line) == (
+        "missed warp barrier",
+        line_of(kernel, "# half"),
+        line_of(kernel, "# the rest"),
+    )
+    assert [who.thread for who in fault.other_threads] == [(i,) for i in range(48, 64)]

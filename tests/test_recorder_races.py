@@ -253,3 +253,11 @@ def test_dynamic_and_static_shared_memory_lie_apart():
     y = np.zeros(32)
     record(kernel, (1,), (32,), y, shared_bytes=128).check()
     np.testing.assert_array_equal(y, 31)
+
+
+def test_two_arrays_that_race_on_one_line_are_two_faults():
+    def kernel(x, y):
+        x[0] = y[0] = cuda.threadIdx.x
+
+    faults = record(kernel, (1,), (2,), np.zeros(1), np.zeros(1)).faults
+    assert {(fault.kind, fault.array) for fault in faults} == {("race", "x"), ("race", "y")}

@@ -40,7 +40,8 @@ def measure(threads: int) -> list[Level]:
     data = {
         "L1": sizes["L1"] // 2,
         "L2": sizes["L2"] // 2,
-        "L3": sizes["L3"] // 2 // threads,
+        # shared by the threads, of which those of other chips may have one of their own; never within L2
+        "L3": max(sizes["L3"] // 2 // threads, 2 * sizes["L2"]),
         # of all threads together; a virtual machine may tell the whole host's L3, and not have its memory
         "memory": max(min(4 * sizes["L3"], 2**30) // threads, 4 * sizes["L2"]),
     }

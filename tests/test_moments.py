@@ -1,0 +1,40 @@
+"""A fault is shown in its own block, at the moment when it happened there."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import cuda
+
+from experiments._moments import moment
+from kernels.recorder import record
+from tests.recorder_samples import only
+
+
+def test_a_missed_barrier_is_shown_in_its_own_block_when_all_who_wait_do():
+    def kernel(x):
+        i, block = cuda.threadIdx.x, cuda.blockIdx.x
+        if block == 0:
+            cuda.syncthreads()  # the first block is one interval ahead
+        x[0, block, i] = 1
+        if block == 1 and i == 0:
+            return
+        x[1, block, i] = 1
+        cuda.syncthreads()
+
+    recording = record(kernel, (2,), (4,), np.zeros((2, 2, 4)))
+    assert moment(only(recording), recording)["at"] == [0, 2]
+
+
+def test_only_blocks_that_got_as_far_are_stuck():
+    def kernel(x):
+        if cuda.blockIdx.x == 1:
+            cuda.syncthreads()
+        if cuda.threadIdx.x < 2:
+            cuda.syncthreads()
+        else:
+            cuda.syncthreads()
+
+    recording = record(kernel, (3,), (4,), np.zeros(1))
+    found = moment(only(recording), recording)
+    assert found["at"] == [0, 0]
+    assert sorted(thread for thread, _ in found["stuck"]) == [0, 1, 2, 3, 8, 9, 10, 11]

@@ -1,0 +1,65 @@
+"""A team of processes notices who no longer agrees, and ends with the code of who failed."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from kernels import cli
+from rnn.batches import Batches
+from rnn.data import Split
+from rnn.settings import Settings
+from rnn.stepwise import Stepwise
+from rnn.team import Team
+
+pytest.importorskip("mpi4py")
+
+
+@pytest.mark.parametrize(("digests", "rank"), [("aba", 1), ("aab", 2), ("baa", 0), ("ab", None)])
+def test_weights_that_are_no_longer_the_same_end_the_run(digests, rank, monkeypatch):
+    from rnn import data_parallel
+
+    monkeypatch.setattr(data_parallel.sums, "choose", lambda team, numbers: SimpleNamespace(waits=True, name="none"))
+    team = SimpleNamespace(size=len(digests), rank=0, share=Team().share, waiting=nullcontext)
+    parallel = data_parallel.DataParallel(Stepwise(Settings(hidden=4, batch_size=6), np.matmul), team, 6)
+    x, labels = np.zeros((28, 6, 28), np.float32), np.zeros(6, np.uint8)
+    team.gather = lambda value: [(*value[:2], "a")] * len(digests)
+    loss, accuracy = parallel.evaluate(x, labels)
+    assert 0 <= accuracy <= team.size
+    assert np.isfinite(loss)
+    team.gather = lambda value: [(*value[:2], digest) for digest in digests]
+    with pytest.raises(cli.CommandError, match=f"process {'[01]' if rank is None else rank} are no longer") as error:
+        parallel.evaluate(x, labels)
+    assert error.value.code == cli.CHECK_FAILED
+
+
+def test_the_exit_code_is_that_of_who_failed():
+    from rnn.mpi_team import MPITeam
+
+    team = MPITeam()
+    team._hosts = ["here", "there"]
+    team.gather = lambda error, least: [None, error]
+    with pytest.raises(cli.CommandError, match="process 1 on there: no GPU") as raised, team.agreeing():
+        raise cli.CommandError("no GPU", cli.ABSENT)
+    assert raised.value.code == cli.ABSENT
+
+
+def test_shuffling_and_weights_have_random_numbers_of_their_own():
+    batches = Batches(Split(np.zeros((50, 28, 28), np.uint8), np.zeros(50, np.uint8)), 50, seed=3)
+    weights = np.random.default_rng([3, 0])  # as rnn/network.py begins
+    assert batches.indices(0).tolist() != weights.permutation(50).tolist()
+
+
+@pytest.mark.parametrize("version", [0, 2])
+def test_checkpoints_of_other_versions_are_refused(version, tmp_path):
+    import msgspec
+
+    from rnn import checkpoint
+    from tests.test_checkpoint import ARRAYS, HEADER
+
+    checkpoint.save(tmp_path / "x.npz", msgspec.structs.replace(HEADER, schema=version), ARRAYS)
+    with pytest.raises(checkpoint.CheckpointError, match=f"version {version}"):
+        checkpoint.load(tmp_path / "x.npz")
