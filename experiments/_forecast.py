@@ -23,7 +23,7 @@ class Forecast:
 
     def __init__(self, limit: float) -> None:
         self.limit = limit
-        self._seconds_per_flop: dict[str, float] = {}
+        self._largest: dict[str, tuple[int, float]] = {}  # its operations and seconds
 
     def probe(self, kernel: Kernel, most_flops: int) -> float:
         """Make products, the next twice as large, until one would take long or have more than most_flops.
@@ -43,12 +43,14 @@ class Forecast:
                 return compiling
 
     def learn(self, kernel: str, seconds: float, flops: int) -> None:
-        """A call of so many operations took so many seconds."""
-        self._seconds_per_flop[kernel] = seconds / flops
+        """A call of so many operations took so many seconds; what a smaller one takes says less, and is passed over."""
+        if flops >= self._largest.get(kernel, (0, 0.0))[0]:
+            self._largest[kernel] = flops, seconds
 
     def too_long(self, kernel: str, flops: int, calls: int) -> str | None:
         """Why not to make so many calls, or None where they stay below the limit."""
-        seconds = self._seconds_per_flop[kernel] * flops * calls
+        of_largest, took = self._largest[kernel]
+        seconds = took / of_largest * flops * calls
         return f"would take {_duration(seconds)}" if seconds > self.limit else None
 
 
@@ -61,11 +63,11 @@ def _once(kernel: Kernel, side: int) -> float:
         from kernels.cuda import timing
         from kernels.cuda.arrays import to_device
 
-        on_gpu = [to_device(x) for x in (a, b, out)]
-        kernel.matmul(*on_gpu)  # may compile for this size
-        take = functools.partial(timing.sample, lambda: kernel.matmul(*on_gpu), 1)
+        a, b, out = (to_device(x) for x in (a, b, out))
+        take = functools.partial(timing.sample, lambda: kernel.matmul(a, b, out), 1)
     else:
         take = functools.partial(first_call, lambda: kernel.matmul(a, b, out))
+    kernel.matmul(a, b, out)  # may compile what this size needs
     seconds = take()
     return seconds if seconds > _SHORT else min(seconds, take(), take())
 

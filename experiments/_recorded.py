@@ -71,7 +71,7 @@ def _source(function: FunctionType, recording: Recording) -> tuple[int, list[str
     here = {function.__code__.co_firstlineno, *(site.line for site in recording.events.sites if site.file == file)}
     shown = [_extent(node) for node in ast.parse(text).body if here.intersection(range(*_extent(node)))]
     first, behind = min(shown)[0], max(shown)[1]
-    return first, text.splitlines()[first - 1 : behind - 1]
+    return first, text.split("\n")[first - 1 : behind - 1]
 
 
 def _extent(node: ast.stmt) -> tuple[int, int]:

@@ -153,17 +153,15 @@ def get(name: str) -> Kernel:
 
 def _product(spec: KernelSpec) -> Callable[[NDArray, NDArray, NDArray], None]:
     try:
-        found: Callable[[NDArray, NDArray, NDArray], None] = importlib.import_module(spec.module).product
-    except (ModuleNotFoundError, AttributeError) as error:
-        if getattr(error, "name", None) not in (spec.module, "product"):
+        module = importlib.import_module(spec.module)
+    except ModuleNotFoundError as error:
+        if error.name != spec.module:
             raise
-        missing = (
-            f"{spec.source} is not there"
-            if isinstance(error, ModuleNotFoundError)
-            else (f"{spec.source} has no function product(a, b, c)")
-        )
-        raise KernelUnavailable(f"{spec.name} cannot run here: {missing}") from error
-    return found
+        raise KernelUnavailable(f"{spec.name} cannot run here: {spec.source} is not there") from error
+    if not hasattr(module, "product"):
+        raise KernelUnavailable(f"{spec.name} cannot run here: {spec.source} has no function product(a, b, c)")
+    product: Callable[[NDArray, NDArray, NDArray], None] = module.product
+    return product
 
 
 def _mpi(spec: KernelSpec) -> Kernel:

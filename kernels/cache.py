@@ -12,17 +12,24 @@ from pathlib import Path
 __all__ = ["cache", "writable"]
 
 
-@functools.cache
 def cache() -> Path:
     """This user's folder for the project; where that cannot be written, one that is gone when the program ends."""
     import pooch
 
-    folder = Path(pooch.os_cache("matmul-ladder"))
-    if writable(folder):
-        return folder
-    temporary = tempfile.mkdtemp(prefix="matmul-ladder-")
-    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
-    return Path(temporary)
+    try:
+        folder = Path(pooch.os_cache("matmul-ladder"))
+        if writable(folder):
+            return folder
+    except RuntimeError:  # this user has no home at all
+        pass
+    return _temporary()
+
+
+@functools.cache
+def _temporary() -> Path:
+    folder = tempfile.mkdtemp(prefix="matmul-ladder-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def writable(folder: Path) -> bool:

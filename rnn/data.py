@@ -85,9 +85,9 @@ def _known_places() -> Iterator[tuple[Path, str]]:
 
 
 def _cache() -> Path:
-    import pooch
+    from kernels.cache import cache
 
-    return Path(pooch.os_cache("matmul-ladder"))
+    return cache()
 
 
 def _download() -> Path:

@@ -15,11 +15,6 @@ from kernels import cache
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(autouse=True)
-def _ask_anew() -> None:
-    cache.cache.cache_clear()
-
-
 def test_it_is_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / project)
     assert cache.cache() == tmp_path / "matmul-ladder"
@@ -33,6 +28,25 @@ def test_where_the_users_cannot_be_made_it_is_a_temporary_one(tmp_path: Path, mo
     assert temporary.is_dir()
     assert not temporary.is_relative_to(tmp_path / "file")
     assert cache.cache() == temporary
+
+
+def test_a_user_without_a_home_has_a_temporary_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(project: str) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(pooch, "os_cache", homeless)
+    assert cache.cache().is_dir()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="permissions do not stop root")
+def test_a_folder_of_another_user_is_not_written(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir(mode=0o500)
+    assert not cache.writable(tmp_path / "kept")
+
+
+def test_a_folder_that_takes_no_files_is_not_writable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: not (path == tmp_path and mode == os.W_OK))
+    assert not cache.writable(tmp_path)
 
 
 def test_kernels_compile_where_nothing_can_be_kept(tmp_path: Path) -> None:

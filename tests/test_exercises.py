@@ -186,7 +186,8 @@ _SERIAL = {
 def test_one_thread_that_does_it_all_is_not_what_was_asked(name: str, tmp_path: Path) -> None:
     given = ", ".join(_check._arguments(_task(name).stub))
     text = f'from numba import cuda, float32\nEXERCISE = "{name}"\n\n\n@cuda.jit\ndef kernel({given}):\n'
-    alone = "    if cuda.threadIdx.x + cuda.threadIdx.y + cuda.blockIdx.x + cuda.blockIdx.y == 0:\n"
+    mask = "    own = cuda.local.array(1, float32)\n    own[0] = 0\n"  # to look busy
+    alone = mask + "    if cuda.threadIdx.x + cuda.threadIdx.y + cuda.blockIdx.x + cuda.blockIdx.y == 0:\n"
     rejected = _rejection(text + alone + _SERIAL[name], name, tmp_path)
     assert rejected.kind == "target"
     assert rejected.says.startswith("right, but only 1 thread ")
@@ -220,16 +221,24 @@ _PRIVATE = """\
 """
 
 
+_OF_A_WARP = """\
+    i = cuda.grid(1)
+    digit = digits[i] if i < digits.shape[0] else -1
+    alike = cuda.match_any_sync(0xFFFFFFFF, digit)
+    if digit >= 0 and cuda.ffs(alike) - 1 == cuda.laneid:
+        cuda.atomic.add(counts, digit, cuda.popc(alike))
+"""
+
+
 def test_other_right_answers_are_accepted(tmp_path: Path) -> None:
-    """The first tile fetched ahead of the loop; a histogram for each block; a file with a byte-order mark."""
+    """The first tile fetched ahead of the loop; a histogram for each block, or warp; a file with a byte-order mark."""
     before, _, rest = _solution("double_buffer").partition("    for start in range")
     after = rest.partition("    if i < c.shape[0]")
     ahead = before + _AHEAD + "".join(after[1:])
-    private = (
-        _solution("histogram").replace("import cuda", "import cuda, int32").partition("    i = cuda")[0] + _PRIVATE
-    )
+    start = _solution("histogram").replace("import cuda", "import cuda, int32").partition("    i = cuda")[0]
     marked = "\ufeff" + _solution("one_thread_per_element")
-    for name, text in (("double_buffer", ahead), ("histogram", private), ("one_thread_per_element", marked)):
+    right = [("double_buffer", ahead), ("histogram", start + _PRIVATE), ("histogram", start + _OF_A_WARP)]
+    for name, text in [*right, ("one_thread_per_element", marked)]:
         (tmp_path / "mine.py").write_text(text, encoding="utf-8")
         assert _check.task_of(tmp_path / "mine.py").name == name
         _check.check(tmp_path / "mine.py", _task(name))
@@ -247,7 +256,7 @@ def test_what_is_added_to_an_unset_result_was_stored(tmp_path: Path) -> None:
     text = _solution("one_thread_per_result").replace("total += a[i, k] * b[k, j]", "c[i, j] += a[i, k] * b[k, j]")
     rejected = _rejection(text.replace("        c[i, j] = total\n", ""), "one_thread_per_result", tmp_path)
     assert rejected.kind == "wrong"
-    assert "stored at [0, 0] is NaN, made of a number that nobody had set" in rejected.says
+    assert "stored at [0, 0] is NaN, as all is that is made of a number never set" in rejected.says
 
 
 @pytest.mark.parametrize("name", [task.name for task in TASKS])

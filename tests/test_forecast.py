@@ -41,10 +41,26 @@ def test_the_forecast_is_near_whatever_a_call_costs_besides(monkeypatch: pytest.
 
 
 def test_calls_that_are_held_up_for_a_while_do_not_stand_for_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    clocked = Clocked(monkeypatch, lambda side: 20e-3 + 2 * side**3 / 1e11)
-    forecast = Forecast(CALLS * 2 * 2048**3 / 1e11 * 3)
-    forecast.probe(clocked.kernel, 2 * 2048**3)
-    assert forecast.too_long("cpu-blas", 2 * 2048**3, CALLS) is None
+    # every third call, at each size
+    clocked = Clocked(monkeypatch, lambda side: 2 * side**3 / 1e11 + (15e-3 if len(clocked.sides) % 3 == 0 else 0))
+    forecast = Forecast(CALLS * 2 * 512**3 / 1e11 * 1.5)
+    forecast.probe(clocked.kernel, 2 * 512**3)
+    assert forecast.too_long("cpu-blas", 2 * 512**3, CALLS) is None
+
+
+def test_a_kernel_may_compile_again_for_a_larger_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    clocked = Clocked(
+        monkeypatch, lambda side: 2 * side**3 / 1e11 + (0.4 if side not in clocked.sides[:-1] and side > 32 else 0)
+    )
+    forecast = Forecast(CALLS * 2 * 4096**3 / 1e11 * 1.1)
+    forecast.probe(clocked.kernel, 2 * 4096**3)
+    assert forecast.too_long("cpu-blas", 2 * 4096**3, CALLS) is None
+
+
+def test_the_probe_goes_no_further_than_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
+    clocked = Clocked(monkeypatch, lambda side: 2 * side**3 / 1e13)
+    Forecast(1).probe(clocked.kernel, 2 * 8192**3)
+    assert max(clocked.sides) == 1024
 
 
 def test_nothing_larger_is_tried_than_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,10 +76,12 @@ def test_the_first_call_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     assert forecast.too_long("cpu-blas", 2 * 64**3, CALLS) is None
 
 
-def test_the_last_product_made_counts() -> None:
+def test_the_largest_product_made_counts_and_of_these_the_last() -> None:
     forecast = Forecast(10)
     forecast.learn("cpu-blas", 1.0, 1000)
     assert forecast.too_long("cpu-blas", 1000, 11) == "would take 11 s"
     forecast.learn("cpu-blas", 0.5, 1000)
     assert forecast.too_long("cpu-blas", 1000, 11) is None
     assert forecast.too_long("cpu-blas", 1_000_000, 1) == "would take 8 min"
+    forecast.learn("cpu-blas", 0.4, 10)
+    assert forecast.too_long("cpu-blas", 1000, 11) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -117,6 +118,7 @@ def test_bandwidth_counts_the_bytes_of_all_threads_in_the_best_attempt(threads, 
     monkeypatch.setattr(bandwidth, "time", clock)
     monkeypatch.setattr(bandwidth, "_read", fake)
     monkeypatch.setattr(bandwidth, "cache_sizes", lambda: sizes)
+    monkeypatch.setattr(bandwidth, "sharers_of_l3", lambda: 64)
     for n, level in enumerate(bandwidth.measure(threads)):
         assert level.bandwidth == pytest.approx(read[6 * n + 1][1] / 1.0)
         assert level.flops == pytest.approx(2 * level.bandwidth / 4)
@@ -125,6 +127,17 @@ def test_bandwidth_counts_the_bytes_of_all_threads_in_the_best_attempt(threads, 
     assert held[1] <= threads * sizes["L2"] / 2
     assert held[2] <= sizes["L3"] / 2, "all threads share L3"
     assert held[3] >= 3.9 * sizes["L3"]
+
+
+def test_many_caches_are_filled_and_passed_by_all_their_threads(monkeypatch):
+    """An EPYC 7763: 64 threads, 8 with each of eight L3s."""
+    sizes, held = {"L1": 1 << 15, "L2": 1 << 19, "L3": 1 << 25}, []
+    monkeypatch.setattr(bandwidth, "_bandwidth", lambda threads, size: held.append(threads * size) or 1.0)
+    monkeypatch.setattr(bandwidth, "cache_sizes", lambda: sizes)
+    monkeypatch.setattr(bandwidth, "sharers_of_l3", lambda: 8)
+    bandwidth.measure(64)
+    assert held[2] == 8 * sizes["L3"] / 2
+    assert held[3] >= 4 * 8 * sizes["L3"]
 
 
 def test_a_ceiling_is_the_best_of_many(monkeypatch):
@@ -171,3 +184,7 @@ def test_cache_sizes_are_the_systems(tmp_path, monkeypatch):
             (tmp_path / f"index{n}" / name).write_text(f"{text}\n")
     monkeypatch.setattr(caches, "_LINUX", tmp_path)
     assert caches.cache_sizes.__wrapped__() == {"L1": 49_152, "L2": 2_097_152, "L3": 37_748_736}
+    assert caches.sharers_of_l3.__wrapped__() == sys.maxsize
+    for said, sharers in (("0-7,64-71", 16), ("0-1", 2), ("3", 1)):
+        (tmp_path / "index3" / "shared_cpu_list").write_text(f"{said}\n")
+        assert caches.sharers_of_l3.__wrapped__() == sharers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -50,9 +51,9 @@ def test_version_1(groups: Path, microseconds: str, cores: int | None) -> None:
 
 
 def test_threads_are_no_more_than_the_quota(monkeypatch: pytest.MonkeyPatch) -> None:
-    bound = threads.cores()
-    monkeypatch.setattr(threads, "cores_of_quota", lambda: 1)
-    assert threads.cores() == threads.cores_each() == 1
-    assert threads.withheld() is None
-    monkeypatch.setattr(threads, "cores_of_quota", lambda: bound + 5)
-    assert threads.cores() == bound
+    monkeypatch.setattr(threads, "_bound", lambda process: 8)
+    monkeypatch.setattr(threads, "started", lambda: SimpleNamespace(here=2))
+    for limit, cores, each in ((None, 8, 4), (1, 1, 1), (6, 6, 3), (64, 8, 4)):
+        monkeypatch.setattr(threads, "cores_of_quota", lambda limit=limit: limit)
+        assert (threads.cores(), threads.cores_each()) == (cores, each)
+        assert threads.withheld() is None

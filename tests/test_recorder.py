@@ -110,6 +110,20 @@ def test_truths_from_an_array_are_numbers(trace):
     np.testing.assert_array_equal(y, [0, 5, 4, 2, 0])
 
 
+def test_a_truth_turned_round_is_one() -> None:
+    def kernel(m, y, flag):
+        i = cuda.threadIdx.x
+        if ~m[i]:
+            y[i] += 1
+        if ~(m[i] | m[0]) & ~flag:
+            y[i] += 2
+        y[i] += 10 * ((m[i] ^ True) + m[i])
+
+    m, y = np.array([False, True, False, True]), np.zeros(4, np.int32)
+    record(kernel, 1, 4, m, y, False)
+    assert y.tolist() == [13, 10, 13, 10]
+
+
 def test_a_number_of_python_wraps_round_where_it_is_stored():
     def kernel(y, z):
         s = 12345
@@ -403,6 +417,18 @@ def test_constants_functions_and_three_dimensions():
 def test_launches_that_no_gpu_would_take(blocks, threads):
     with pytest.raises(ValueError, match=r"block|grid"):
         record(naive, blocks, threads)
+
+
+def test_a_shared_array_may_have_the_type_of_another() -> None:
+    def kernel(x, y):
+        tile = cuda.shared.array(4, x.dtype)
+        i = cuda.threadIdx.x
+        tile[i] = x[i]
+        y[i] = tile[i]
+
+    x, y = np.arange(4, dtype=np.float32), np.zeros(4, np.float32)
+    record(kernel, 1, 4, x, y).check()
+    np.testing.assert_array_equal(x, y)
 
 
 def test_a_launch_may_be_told_in_single_numbers_of_any_kind():

@@ -76,9 +76,8 @@ def at_most(counted: float, allowed: float, what: str, hint: str) -> Missed | No
 
 
 def at_work(recording: Recording, kind: Any, needed: int, does: str) -> Missed | None:
-    """Missed, if fewer threads than needed have accesses of this kind, to any memory. does: what such a thread does."""
-    spaces = {space for space, of_kind in recording.counts.threads if of_kind == kind}
-    busy = int(np.count_nonzero(sum(recording.counts.threads[space, kind] for space in spaces)))
+    """Missed, if fewer threads than needed have accesses of this kind to global memory. does: in words."""
+    busy = int(np.count_nonzero(recording.counts.threads["global", kind]))
     if busy >= needed:
         return None
     says = f"only {busy} thread{' ' + does + 's' if busy == 1 else 's ' + does}, and {needed} should"

@@ -141,7 +141,7 @@ def _reads_of_b(recording: Recording, size: Shape) -> Missed | None:
 
 
 def _atomics(recording: Recording, size: Shape) -> Missed | None:
-    return at_work(recording, "atomic", size[0], "update") or at_most(
+    return at_work(recording, "read", size[0], "read") or at_most(
         total(recording, "atomic", "counts"),
         max(size[0], 10),  # a block may count for itself, and add up its ten numbers at the end
         "it makes {} atomic updates of counts, and {} would do",

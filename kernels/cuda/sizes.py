@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from kernels.cache import cache
 from kernels.cuda.programs import Program
 from kernels.cuda.tiles import Tile
 
@@ -56,9 +57,7 @@ def _area(tile: Tile) -> float:
 
 def tuned_file() -> Path:
     """Where the choices are kept."""
-    import pooch
-
-    return Path(pooch.os_cache("matmul-ladder")) / "tuned.json"
+    return cache() / "tuned.json"
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kernels.cpu.lanes import LANES, add_rows, store, zeros
 from kernels.cpu.memory import aligned_empty
-from kernels.measure.caches import cache_sizes
+from kernels.measure.caches import cache_sizes, sharers_of_l3
 
 __all__ = ["Level", "measure"]
 
@@ -35,15 +35,14 @@ class Level(msgspec.Struct, frozen=True):
 
 def measure(threads: int) -> list[Level]:
     """L1, L2, L3 and memory, nearest first, best of several attempts, with every thread reading its own data."""
-    sizes = cache_sizes()
+    sizes, sharers = cache_sizes(), min(threads, sharers_of_l3())
     # half of a level, to leave room for what else lives there; L3 is shared, memory must be out of its reach
     data = {
         "L1": sizes["L1"] // 2,
         "L2": sizes["L2"] // 2,
-        # shared by the threads, of which those of other chips may have one of their own; never within L2
-        "L3": max(sizes["L3"] // 2 // threads, 2 * sizes["L2"]),
+        "L3": max(sizes["L3"] // 2 // sharers, min(2 * sizes["L2"], sizes["L3"] // sharers)),
         # of all threads together; a virtual machine may tell the whole host's L3, and not have its memory
-        "memory": max(min(4 * sizes["L3"], 2**30) // threads, 4 * sizes["L2"]),
+        "memory": max(min(4 * sizes["L3"] // sharers, 2**30 // threads), 2 * sizes["L2"]),
     }
     capacity = {"L1": sizes["L1"], "L2": sizes["L2"], "L3": sizes["L3"], "memory": 2**62}
     return [Level(name, capacity[name], _bandwidth(threads, size)) for name, size in data.items()]

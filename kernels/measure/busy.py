@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import time
 
+from kernels.threads import cores
+
 __all__ = ["busy_cores"]
 
 _INTERVAL = 0.25  # seconds: the system counts in hundredths
 
 
 def busy_cores() -> float:
-    """Cores that other programs keep busy right now, of those this process may run on; takes a quarter of a second.
+    """Cores that other programs keep busy right now, of those this process may use; takes a quarter of a second.
 
     0 where the system does not tell, as in some containers. A container sees its whole machine, so its neighbours
     count too. Other threads and children of this process should rest meanwhile.
@@ -25,4 +27,4 @@ def busy_cores() -> float:
         return 0.0
     ours = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(len(shares))
     taken = sum(share for core, share in enumerate(shares) if core in ours) / 100
-    return max(0.0, taken - (time.process_time() - own) / _INTERVAL)
+    return min(max(0.0, taken - (time.process_time() - own) / _INTERVAL), cores())

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import sys
 from pathlib import Path
 
-__all__ = ["cache_sizes"]
+__all__ = ["cache_sizes", "sharers_of_l3"]
 
 _TYPICAL = {"L1": 32 * 2**10, "L2": 512 * 2**10, "L3": 8 * 2**20}
 _LINUX = Path("/sys/devices/system/cpu/cpu0/cache")
@@ -23,3 +24,16 @@ def cache_sizes() -> dict[str, int]:
         except (OSError, ValueError, KeyError):
             continue
     return sizes
+
+
+@functools.cache
+def sharers_of_l3() -> int:
+    """Hardware threads with one L3 between them, of which there may be several; all where the system does not say."""
+    for index in sorted(_LINUX.glob("index*")) if _LINUX.is_dir() else ():
+        try:
+            if (index / "level").read_text().strip() == "3":
+                parts = (part.split("-") for part in (index / "shared_cpu_list").read_text().strip().split(","))
+                return sum(int(part[-1]) - int(part[0]) + 1 for part in parts)
+        except (OSError, ValueError):
+            continue
+    return sys.maxsize

@@ -15,7 +15,7 @@ from numba import njit, prange
 from numpy.typing import NDArray
 
 from kernels.cpu.lanes import LANES, REGISTERS, add_outer, store, zeros
-from kernels.measure.caches import cache_sizes
+from kernels.measure.caches import cache_sizes, sharers_of_l3
 
 __all__ = ["Ceilings", "measure"]
 
@@ -46,7 +46,8 @@ def measure(threads: int) -> Ceilings:
     c = np.empty((threads, _CHAINS * LANES), np.float32)
     chains = _best(lambda: _fma_chains(a, b, c, _STEPS))
     # out of any cache's reach together; a virtual machine may tell the whole host's L3, and not have its memory
-    count = min(max(2**26, 2 * cache_sizes()["L3"]), 2**28) // 4
+    caches = -(-threads // sharers_of_l3())
+    count = min(max(2**26, 2 * caches * cache_sizes()["L3"]), 2**28) // 4
     x, y, z = (np.ones(count, np.float32) for _ in range(3))
     triad = _best(lambda: _triad(x, y, z, np.float32(3)))
     return Ceilings(

@@ -25,6 +25,8 @@ Not modelled
 - Atomic functions whose old value nobody uses: each counts as a read too, so exch cannot initialise shared memory.
 - Atomic functions of all lanes on one element: they wait in a queue on a GPU, and count as one turn of the banks here.
 - Waiting in a loop for what another thread will write: a thread runs on to its next barrier, so it would wait for ever.
+- Code that was generated with one source position for all, or run with -X no_debug_ranges: what Python has copied then
+  counts as several places, and what shares a position as one.
 - Barriers in loops are matched by their place, not by the pass: threads that skip different passes of one loop meet.
 - Cooperative grids, streams, textures, vector types, records, libdevice; iterating over an array, its transpose, and
   arguments that are tuples.

@@ -20,7 +20,31 @@ __all__ = ["Addresses", "DeviceArray", "IndexFault", "TracedArray", "widened"]
 
 _caller = sys._getframe
 _NARROW = (np.int8, np.int16, np.int32, np.uint8, np.uint16, np.uint32)
-_WIDER: dict[type, type] = {**dict.fromkeys(_NARROW, np.int64), np.bool_: bool}
+
+
+class _Truth(int):
+    """A truth as Numba has it: two add up to 2, as NumPy's do not, and ~ turns it round, as it does not Python's."""
+
+    def __invert__(self) -> _Truth:
+        return _Truth(not self)
+
+    def __and__(self, other: Any) -> Any:
+        return _like(other, int.__and__(self, int(other)))
+
+    def __or__(self, other: Any) -> Any:
+        return _like(other, int.__or__(self, int(other)))
+
+    def __xor__(self, other: Any) -> Any:
+        return _like(other, int.__xor__(self, int(other)))
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
+
+
+def _like(other: Any, result: int) -> Any:
+    return _Truth(result) if isinstance(other, (_Truth, bool, np.bool_)) else result
+
+
+_WIDER: dict[type, type] = {**dict.fromkeys(_NARROW, np.int64), np.bool_: _Truth, bool: _Truth}
 
 
 def widened(number: Any) -> Any:

@@ -100,6 +100,7 @@ class Memory:
 
     def constant(self, name: str, data: NDArray) -> DeviceArray:
         """A read-only NumPy array that the kernel captured."""
+        _refuse_records(name, data.dtype)
         if id(data) not in self._constants:
             frozen = data.copy(order="C")
             frozen.flags.writeable = False
@@ -190,7 +191,7 @@ def _shape(shape: Any) -> tuple[int, ...]:
 
 
 def _dtype(dtype: Any) -> np.dtype:
-    if hasattr(dtype, "fields"):  # Numba's type of a record
+    if hasattr(dtype, "fields") and not isinstance(dtype, np.dtype):  # Numba's type of a record
         dtype = dtype.dtype
         _refuse_records("an array of the kernel", dtype)
     # Numba's types are named as NumPy's
