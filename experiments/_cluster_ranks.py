@@ -14,7 +14,7 @@ import msgspec
 
 from kernels import cli
 from kernels.measure.cluster import CostPoint, SharedPoint
-from kernels.quota import cores_of_quota
+from kernels.quota import within_quota
 from rnn.team import why_no_team
 
 if TYPE_CHECKING:
@@ -77,8 +77,7 @@ def _cores_each(team: MPITeam) -> float:
     """Cores of a machine for each process on it, where they are fewest."""
     mine = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
     here = [cores for host, cores in team.gather((team.host, mine)) if host == team.host]
-    cores = min(len(set().union(*here)), cores_of_quota() or sys.maxsize)
-    return min(team.gather(cores / len(here)))
+    return min(team.gather(within_quota(len(set().union(*here))) / len(here)))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ class Forecast:
 
     def __init__(self, limit: float) -> None:
         self.limit = limit
-        self._largest: dict[str, tuple[int, float]] = {}  # its operations and seconds
+        self._made: dict[str, tuple[int, float]] = {}  # operations and seconds of the largest product
 
     def probe(self, kernel: Kernel, most_flops: int) -> float:
         """Make products, the next twice as large, until one would take long or have more than most_flops.
@@ -44,13 +44,13 @@ class Forecast:
 
     def learn(self, kernel: str, seconds: float, flops: int) -> None:
         """A call of so many operations took so many seconds; what a smaller one takes says less, and is passed over."""
-        if flops >= self._largest.get(kernel, (0, 0.0))[0]:
-            self._largest[kernel] = flops, seconds
+        if flops >= self._made.get(kernel, (0, 0.0))[0]:
+            self._made[kernel] = flops, seconds
 
     def too_long(self, kernel: str, flops: int, calls: int) -> str | None:
         """Why not to make so many calls, or None where they stay below the limit."""
-        of_largest, took = self._largest[kernel]
-        seconds = took / of_largest * flops * calls
+        made, took = self._made[kernel]
+        seconds = took / made * flops * calls
         return f"would take {_duration(seconds)}" if seconds > self.limit else None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import platform
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -73,6 +72,8 @@ class Scaling:
         verify_only: bool = False,
         cold_cache: bool = False,
     ) -> None:
+        from kernels.measure.machine import system
+
         self.kernels, self.shapes, self.threads = chosen, shapes, threads
         self.min_time, self.verify_only = min_time, verify_only
         self.cold_cache = cold_cache
@@ -80,7 +81,7 @@ class Scaling:
         self.points: list[MatmulPoint] = []
         self._forecast = Forecast(time_limit)
         self._first_call: dict[str, float] = {}
-        self._system = f"{platform.system()} {platform.machine()}"
+        self._system = system()
 
     @property
     def asked(self) -> int:

@@ -131,15 +131,15 @@ def _at(shape: Shape, chosen: list[Kernel], rounds: int, forecast: Forecast, thr
     from kernels.measure.timing import MIN_SAMPLES, alternate
 
     at_least = _CALLS_BEFORE + max(MIN_SAMPLES, rounds)
-    waiting = {kernel.name: forecast.too_long(kernel.name, shape.flops, at_least) for kernel in chosen}
-    able = [kernel for kernel in chosen if waiting[kernel.name] is None]
-    skipped = [
-        _point(shape, kernel, kernel.name, threads, "skipped", reason)
-        for kernel in chosen
-        if (reason := waiting[kernel.name])
-    ]
+    points: list[MatmulPoint] = []
+    able: list[Kernel] = []
+    for kernel in chosen:
+        if reason := forecast.too_long(kernel.name, shape.flops, at_least):
+            points.append(_point(shape, kernel, kernel.name, threads, "skipped", reason))
+        else:
+            able.append(kernel)
     if not able:
-        return skipped
+        return points
     a, b = (to_device(x) for x in shape.operands())
     out = cupy.empty((shape.m, shape.n), np.float32)  # one for all: only what is checked must stay
     reference = Reference.of(a, b)  # on the GPU
@@ -162,7 +162,6 @@ def _at(shape: Shape, chosen: list[Kernel], rounds: int, forecast: Forecast, thr
         ]
     samples = alternate(turns, rounds)
     clock = sm_clock()
-    points = skipped
     for name, (kernel, _) in contestants.items():
         if name in wrong:
             points.append(_point(shape, kernel, name, threads, "failed", wrong[name]))

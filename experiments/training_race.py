@@ -111,7 +111,7 @@ def _race(options: argparse.Namespace, arguments: list[str]) -> None:
 
     def peak(name: str) -> float | None:
         if not entries[name].on_gpu:
-            return limits.peak_flops if has_peak(name, machine.describe().system) else None
+            return limits.peak_flops if has_peak(name, machine.system()) else None
         # a tensor core's peak was not measured
         return chip.peak_flops if chip and entries[name].rounds_to == "float32" else None
 

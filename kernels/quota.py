@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-__all__ = ["cores_of_quota"]
+__all__ = ["cores_of_quota", "within_quota"]
 
 _GROUPS, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
@@ -19,6 +19,11 @@ def cores_of_quota() -> int | None:
     limits = [_version_2(group / "cpu.max") for group in _groups()]
     limits.append(_version_1(_GROUPS / "cpu"))
     return min((limit for limit in limits if limit), default=None)
+
+
+def within_quota(cores: int) -> int:
+    """Of so many cores, those that this process's quota lets it use."""
+    return min(cores, cores_of_quota() or cores)
 
 
 def _groups() -> list[Path]:

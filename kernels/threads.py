@@ -6,14 +6,14 @@ import os
 import sys
 
 from kernels.mpi.launcher import by_open_mpi, started
-from kernels.quota import cores_of_quota
+from kernels.quota import within_quota
 
 __all__ = ["cores", "cores_each", "set_threads", "withheld"]
 
 
 def cores() -> int:
     """Cores this process may use: fewer than the machine has, in a container or under taskset."""
-    return min(_bound(0), cores_of_quota() or sys.maxsize)
+    return within_quota(_bound(0))
 
 
 def _bound(process: int) -> int:
@@ -37,7 +37,7 @@ def withheld() -> str | None:
 
 
 def _share() -> int:
-    return min(_bound(os.getppid()), cores_of_quota() or sys.maxsize) // started().here
+    return within_quota(_bound(os.getppid())) // started().here
 
 
 def set_threads(threads: int) -> None:

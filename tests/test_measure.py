@@ -26,6 +26,7 @@ from kernels.cpu.memory import CACHE_LINE, aligned_empty
 from kernels.cpu.packing import packer
 from kernels.measure import bandwidth, caches, ceilings, files, machine, results, timing
 from tests import fake_cupy
+from tests.clock import Clock
 
 
 def test_spread_is_the_quartiles() -> None:
@@ -43,15 +44,6 @@ def test_spread_is_what_statistics_says(count: int) -> None:
 def test_ratio_is_of_medians() -> None:
     # all pairs: 1 2 3, 2 4 6, 6 12 18
     assert timing.ratio([6.0, 12.0, 36.0], [6.0, 3.0, 2.0]) == (2.0, 4.0, 6.0)
-
-
-class Clock:
-    """Stands for the module `time`, and only moves when a timed call says so."""
-
-    now = 0.0
-
-    def perf_counter(self) -> float:
-        return self.now
 
 
 @pytest.fixture

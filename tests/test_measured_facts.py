@@ -14,6 +14,7 @@ import pytest
 
 from kernels.contract import Reference
 from kernels.measure import bandwidth, caches, ceilings, files, machine, results
+from tests.clock import Clock
 
 
 def test_cores_are_not_hardware_threads_and_only_those_allowed(monkeypatch):
@@ -97,13 +98,6 @@ def test_files_of_a_shared_folder_may_be_written_by_its_group(tmp_path):
     finally:
         os.umask(before)
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o664
-
-
-class Clock:
-    now = 0.0
-
-    def perf_counter(self):
-        return self.now
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -54,6 +54,6 @@ def test_threads_are_no_more_than_the_quota(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(threads, "_bound", lambda process: 8)
     monkeypatch.setattr(threads, "started", lambda: SimpleNamespace(here=2))
     for limit, cores, each in ((None, 8, 4), (1, 1, 1), (6, 6, 3), (64, 8, 4)):
-        monkeypatch.setattr(threads, "cores_of_quota", lambda limit=limit: limit)
+        monkeypatch.setattr(quota, "cores_of_quota", lambda limit=limit: limit)
         assert (threads.cores(), threads.cores_each()) == (cores, each)
         assert threads.withheld() is None

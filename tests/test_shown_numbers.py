@@ -24,6 +24,7 @@ from kernels.contract import Reference
 from kernels.measure import results, timing
 from kernels.measure.bandwidth import Level
 from kernels.measure.ceilings import Ceilings
+from tests.clock import Clock
 
 
 def _point(kernel, size, rate, **more):
@@ -70,13 +71,6 @@ def test_a_peak_that_was_measured_again_is_the_one_that_is_kept(tmp_path, monkey
     file = tmp_path / "r.json"
     roofline.main(["--kernel", "cpu-blas", "--sizes", "8", "--results", str(file)])
     assert results.read(file).ceilings.peak_flops == 1e15
-
-
-class Clock:
-    now = 0.0
-
-    def perf_counter(self):
-        return self.now
 
 
 @pytest.mark.parametrize("on_gpu", [True, False])

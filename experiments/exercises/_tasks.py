@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import prod
 
 from experiments.exercises import _data
 from experiments.exercises._task import Launch, Missed, Shape, Task, at_most, at_work, total, worst
@@ -40,7 +41,7 @@ def _once(recording: Recording, size: Shape) -> Missed | None:
 
 def _each_its_own(recording: Recording, size: Shape) -> Missed | None:
     """A thread for every result."""
-    return at_work(recording, "write", size[0] * (size[1] if len(size) > 1 else 1), "store")
+    return at_work(recording, "write", prod(size[:2]), "store")
 
 
 def _one_read_each(recording: Recording, size: Shape) -> Missed | None:

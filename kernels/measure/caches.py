@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 __all__ = ["cache_sizes", "sharers_of_l3"]
@@ -16,11 +17,10 @@ _LINUX = Path("/sys/devices/system/cpu/cpu0/cache")
 def cache_sizes() -> dict[str, int]:
     """Bytes of L1 (data), L2 and L3 as one core sees them; typical values where the system does not say."""
     sizes = dict(_TYPICAL)
-    for index in sorted(_LINUX.glob("index*")) if _LINUX.is_dir() else ():
+    for level, index in _data_caches():
         try:
-            level, kind, size = ((index / name).read_text().strip() for name in ("level", "type", "size"))
-            if kind != "Instruction":
-                sizes[f"L{level}"] = int(size[:-1]) * {"K": 2**10, "M": 2**20}[size[-1]]
+            size = (index / "size").read_text().strip()
+            sizes[level] = int(size[:-1]) * {"K": 2**10, "M": 2**20}[size[-1]]
         except (OSError, ValueError, KeyError):
             continue
     return sizes
@@ -29,11 +29,22 @@ def cache_sizes() -> dict[str, int]:
 @functools.cache
 def sharers_of_l3() -> int:
     """Hardware threads with one L3 between them, of which there may be several; all where the system does not say."""
-    for index in sorted(_LINUX.glob("index*")) if _LINUX.is_dir() else ():
+    for level, index in _data_caches():
         try:
-            if (index / "level").read_text().strip() == "3":
+            if level == "L3":
                 parts = (part.split("-") for part in (index / "shared_cpu_list").read_text().strip().split(","))
                 return sum(int(part[-1]) - int(part[0]) + 1 for part in parts)
         except (OSError, ValueError):
             continue
     return sys.maxsize
+
+
+def _data_caches() -> Iterator[tuple[str, Path]]:
+    """Level and folder of each cache of the first core that holds data."""
+    for index in sorted(_LINUX.glob("index*")) if _LINUX.is_dir() else ():
+        try:
+            level, kind = ((index / name).read_text().strip() for name in ("level", "type"))
+        except OSError:
+            continue
+        if kind != "Instruction":
+            yield f"L{level}", index

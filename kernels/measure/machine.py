@@ -15,7 +15,7 @@ import msgspec
 
 from kernels.threads import cores
 
-__all__ = ["GPU", "Machine", "describe", "sm_clock", "software", "source_digest", "why_no_gpu"]
+__all__ = ["GPU", "Machine", "describe", "sm_clock", "software", "source_digest", "system", "why_no_gpu"]
 
 _SOFTWARE = (
     "numpy",
@@ -72,13 +72,18 @@ def describe() -> Machine:
 
     physical = psutil.cpu_count(logical=False) or cores()
     return Machine(
-        system=f"{platform.system()} {platform.machine()}",
+        system=system(),
         cpu=_cpu_name(),
         cores=min(physical, cores()),
         threads=cores(),
         memory=psutil.virtual_memory().total,
         gpus=_gpus(),
     )
+
+
+def system() -> str:
+    """Operating system and architecture, such as "Linux x86_64"."""
+    return f"{platform.system()} {platform.machine()}"
 
 
 def software() -> dict[str, str]:

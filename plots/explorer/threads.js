@@ -16,7 +16,7 @@ const plural = (count, word) => `${count.toLocaleString("en")} ${word}${count ==
 // leading dimensions are stacked
 const shape = array => array.shape.length > 1 ? [array.shape.slice(0, -1).reduce((a, b) => a * b), array.shape.at(-1)] : [1, array.shape[0]];
 
-const writes = k => k.places.some(place => place.kind !== "read" && k.arrays[place.array].name === k.result);
+const changes = (k, place) => place.kind !== "read" && k.arrays[place.array].name === k.result;
 
 class Pane {
   constructor(side) {
@@ -78,12 +78,12 @@ class Pane {
 
   findOwners() {
     // where a fault keeps all threads from C, those of the right twin tell whose each c(i,j) would have been
-    const k = this.kernel.twin && !writes(this.kernel) ? DATA.kernels.find(other => other.name === this.kernel.twin) : this.kernel;
+    const k = this.kernel.twin && !this.kernel.places.some(place => changes(this.kernel, place)) ? DATA.kernels.find(other => other.name === this.kernel.twin) : this.kernel;
     this.owner = new Map();  // element of C → thread
     this.written = new Map();  // element of C → steps at which it is
     k.threads.forEach((intervals, thread) => intervals.forEach((list, interval) => list.forEach((packed, step) => {
       const place = k.places[Math.floor(packed / k.span)];
-      if (place.kind === "read" || k.arrays[place.array].name !== k.result) return;
+      if (!changes(k, place)) return;
       const cell = packed % k.span;
       this.owner.set(cell, thread);
       if (!this.written.has(cell)) this.written.set(cell, []);
@@ -186,7 +186,7 @@ class Pane {
         if (k.arrays[place.array].space === "shared" && block !== this.block) return;
         if (thread >= warp && thread < warp + Math.min(WARP, k.perBlock)) this.fetched[place.array].add(Math.floor(cell / k.arrays[place.array].perSector));
         const cells = this.touched[place.array];
-        if (place.kind !== "read" && k.arrays[place.array].name === k.result) this.changed.add(cell);
+        if (changes(k, place)) this.changed.add(cell);
         if (cells.has(cell)) cells.get(cell).push(thread); else cells.set(cell, [thread]);
       } else if (meeting !== undefined && !(ended && this.returned(thread, interval))) {
         state[thread] = "wait";
