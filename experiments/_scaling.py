@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
-import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from experiments._forecast import Forecast
 from experiments._peak import above, has_peak
@@ -17,46 +15,9 @@ if TYPE_CHECKING:
     from kernels.contract import Reference
     from kernels.measure.ceilings import Ceilings
     from kernels.measure.results import MatmulPoint
+    from kernels.shapes import Shape
 
-__all__ = ["NETWORK_SHAPES", "Scaling", "Shape"]
-
-# the network's products: z = xh·W, dxh = dz·Wᵀ, dW = xhᵀ·dz
-NETWORK_SHAPES = ("128x156x512", "128x512x156:nt", "156x128x512:tn")
-
-
-class Shape(NamedTuple):
-    """(M,K)·(K,N); layout says which operand is a transposed view, a's first: nn, nt, tn, tt."""
-
-    m: int
-    k: int
-    n: int
-    layout: str = "nn"
-
-    @classmethod
-    def parse(cls, text: str) -> Shape:
-        """Argument type: 128x156x512, or 128x512x156:nt."""
-        match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)x([1-9]\d*)(?::([nt]{2}))?", text)
-        if match is None:
-            raise argparse.ArgumentTypeError(f"must look like 128x156x512 or 128x512x156:nt, not '{text}'")
-        return cls(int(match[1]), int(match[2]), int(match[3]), match[4] or "nn")
-
-    @property
-    def flops(self) -> int:
-        return 2 * self.m * self.k * self.n
-
-    def operands(self) -> tuple[NDArray, NDArray]:
-        """a (M,K) and b (K,N), float32 from N(0,1), always the same."""
-        import numpy as np
-
-        random = np.random.default_rng(self.m * self.k * self.n)
-        sides = ((self.m, self.k), (self.k, self.n))
-        a, b = (
-            random.standard_normal(side, np.float32)
-            if order == "n"
-            else random.standard_normal(side[::-1], np.float32).T
-            for side, order in zip(sides, self.layout, strict=True)
-        )
-        return a, b
+__all__ = ["Scaling"]
 
 
 class Scaling:
@@ -105,7 +66,7 @@ class Scaling:
             for shape in sorted(self.shapes, key=lambda shape: shape.flops):
                 prepared: tuple[NDArray, NDArray, Reference] | None = None
                 for kernel in self.kernels:
-                    advance(f"{kernel.name} {'x'.join(map(str, shape[:3]))}")
+                    advance(f"{kernel.name} {shape}")
                     if reason := self._forecast.too_long(kernel.name, shape.flops, calls):
                         self._skip(kernel, shape, reason)
                         continue
@@ -128,7 +89,7 @@ class Scaling:
             self._record(kernel, shape, "failed", reason=str(wrong))
             return
         if self.verify_only:
-            print(f"{kernel.name} at {'x'.join(map(str, shape[:3]))}: correct, error {error:.3f} of the bound")
+            print(f"{kernel.name} at {shape}: correct, error {error:.3f} of the bound")
             return
         details = _time(kernel, a, b, out, self.min_time, self.cold_cache)
         seconds = float(np.median(details["samples"]))
@@ -156,7 +117,7 @@ class Scaling:
     def _skip(self, kernel: Kernel, shape: Shape, reason: str) -> None:
         self._record(kernel, shape, "skipped", reason=reason)
         if self.verify_only:  # otherwise the table says so
-            print(f"{kernel.name} at {'x'.join(map(str, shape[:3]))} skipped: {reason}")
+            print(f"{kernel.name} at {shape} skipped: {reason}")
 
     def _record(self, kernel: Kernel, shape: Shape, status: str, **details: object) -> None:
         from kernels.measure.results import MatmulPoint

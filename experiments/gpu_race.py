@@ -21,9 +21,9 @@ import kernels
 from experiments import _header
 from experiments._forecast import Forecast
 from experiments._peak import above
-from experiments._scaling import NETWORK_SHAPES, Shape
 from kernels import cli, progress
 from kernels.ladder import find
+from kernels.shapes import NETWORK_SHAPES, Shape
 
 if TYPE_CHECKING:
     from kernels import Kernel
@@ -37,7 +37,7 @@ exit codes: 0 done, 1 a kernel was wrong or above the peak, 2 wrong usage, 3 no 
 CUDA = kernels.names("cuda")
 YARDSTICKS = {"float32": "cuda-cublas", "tf32": "cuda-cublas-tf32", "bf16": "cuda-cublas-bf16"}
 ALONE = ", product alone"
-SHAPES = ("1024x1024x1024", "4096x4096x4096", "4095x4095x4095", "8192x8192x8192", *NETWORK_SHAPES)
+SHAPES = [*(Shape(size, size, size) for size in (1024, 4096, 4095, 8192)), *NETWORK_SHAPES]
 _LONGEST = 20e-3  # seconds of a graph: short ones hold many calls
 _CALLS_BEFORE = 5  # of a kernel at a shape: one is checked, three say how long it takes, one comes before the graph
 _SLOW = 0.1  # seconds of a call: all turns together take no more samples of such a one than they must
@@ -86,9 +86,9 @@ def _parser() -> argparse.ArgumentParser:
         "--shapes",
         nargs="+",
         type=Shape.parse,
-        default=[Shape.parse(shape) for shape in SHAPES],
+        default=SHAPES,
         metavar="MxKxN",
-        help=f"(M,K)·(K,N); :nt, :tn, :tt for transposed views (default: {' '.join(SHAPES)})",
+        help=f"(M,K)·(K,N); :nt, :tn, :tt for transposed views (default: {' '.join(map(str, SHAPES))})",
     )
     p.add_argument("--rounds", type=cli.at_least(1), default=5, metavar="N", help="turns each (default: %(default)s)")
     p.add_argument(
@@ -110,7 +110,7 @@ def _race(chosen: list[Kernel], shapes: list[Shape], rounds: int, time_limit: fl
         for kernel in chosen:
             forecast.probe(kernel, max(shape.flops for shape in shapes))
         for shape in shapes:
-            advance("x".join(map(str, shape[:3])))
+            advance(str(shape))
             try:
                 points += _at(shape, chosen, rounds, forecast, threads)
             except MemoryError as error:
@@ -206,7 +206,7 @@ def _calls(kernel: Kernel, a: Any, b: Any, out: Any) -> dict[str, Callable[[], o
 def _yardstick(contestant: str) -> str:
     """cuBLAS in the contestant's format; the product alone against the product alone."""
     name, comma, alone = contestant.partition(",")
-    return YARDSTICKS[find(name).rounds_to.partition(",")[0]] + comma + alone
+    return YARDSTICKS[find(name).rounds_to] + comma + alone
 
 
 def _show(found: Results) -> None:
@@ -223,7 +223,7 @@ def _show(found: Results) -> None:
                 yardstick = yardstick.removesuffix(ALONE)
             share = _share(here, name, yardstick) or ("", "")
             took = marked(f"{point.seconds.median * 1e6:,.1f}", point.seconds), f"{point.rate.median / 1e12:.2f}"
-            made.add_row(name, *took, point.rounds_to.partition(",")[0], *share)
+            made.add_row(name, *took, point.rounds_to, *share)
         print_table(made)
         for name, point in here.items():
             if point.reason:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import kernels
 from experiments import _header, _pictures
-from experiments._scaling import NETWORK_SHAPES, Scaling, Shape
+from experiments._scaling import Scaling
 from kernels import cli
 from kernels.ladder import ALIASES
+from kernels.shapes import NETWORK_SHAPES, Shape
 
 if TYPE_CHECKING:
     from kernels.measure.ceilings import Ceilings
@@ -52,7 +53,8 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         type=Shape.parse,
         metavar="MxKxN",
-        help=f"(M,K)·(K,N); :nt, :tn, :tt for transposed views (default: the network's, {' '.join(NETWORK_SHAPES)})",
+        help="(M,K)·(K,N); :nt, :tn, :tt for transposed views "
+        f"(default: the network's, {' '.join(map(str, NETWORK_SHAPES))})",
     )
     cli.add_threads(p)
     p.add_argument(
@@ -206,7 +208,7 @@ def _shapes(options: argparse.Namespace) -> list[Shape]:
     """The squares and shapes asked for; both sets of defaults only when neither was named."""
     default = not options.sizes and not options.shapes
     sizes = options.sizes or ((QUICK_SIZES if options.quick else SIZES) if default else ())
-    shapes = options.shapes or (map(Shape.parse, NETWORK_SHAPES) if default else ())
+    shapes = options.shapes or (NETWORK_SHAPES if default else ())
     return list(dict.fromkeys([*(Shape(size, size, size) for size in sizes), *shapes]))
 
 

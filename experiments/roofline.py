@@ -72,7 +72,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
-    from experiments._scaling import NETWORK_SHAPES, Scaling, Shape
+    from experiments._scaling import Scaling
+    from kernels.shapes import NETWORK_SHAPES, Shape
 
     own = [spec.name for spec in LADDER if spec.family == "cpu" and kernels.unavailable(spec.name) is None]
     cli.use_threads(options.threads)
@@ -87,7 +88,7 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
     from kernels.measure import results
 
     _header.show()
-    shapes = [Shape(size, size, size) for size in options.sizes] + [Shape.parse(text) for text in NETWORK_SHAPES]
+    shapes = [Shape(size, size, size) for size in options.sizes] + list(NETWORK_SHAPES)
     scaling = Scaling(list(chosen.values()), shapes, options.threads)
     (family,) = families
     limits, levels = _roofs(family, options.threads)

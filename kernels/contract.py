@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 __all__ = ["UNIT_ROUNDOFF", "Reference", "VerificationError", "gamma", "run"]
 
 UNIT_ROUNDOFF = 2.0**-24
-# of the formats that some kernels round their operands to first
-# cut off rather than rounded, a number loses up to twice as much
-OPERAND_ROUNDOFF = {"float32": 0.0, "tf32": 2.0**-11, "tf32, cut off": 2.0**-10, "bf16": 2.0**-8}
+# what a number loses at most to the format that a kernel shortens its operands to: a unit roundoff where it is rounded,
+# two in TF32, as tensor cores cut off
+OPERAND_ROUNDOFF = {"float32": 0.0, "tf32": 2.0**-10, "bf16": 2.0**-8}
 _SMALLEST = 2.0**-149  # Higham's bound leaves underflow aside; each product and sum may lose this much to it
 _LARGEST = float(np.finfo(np.float32).max)
 

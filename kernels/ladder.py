@@ -182,13 +182,13 @@ LADDER: tuple[KernelSpec, ...] = (
     KernelSpec(
         name="cuda-cupy-warptile",
         idea="a warp owns a rectangle of C, and the next numbers leave shared memory while the last are multiplied",
-        bottleneck="the chip's float32 arithmetic; cuda-cupy-tensor uses other units, and rounds",
+        bottleneck="the chip's float32 arithmetic; cuda-cupy-tensor uses other units, with fewer digits",
         requires=_CUPY,
         architecture=80,
     ),
     KernelSpec(
         name="cuda-cupy-tensor",
-        idea="1,024 multiply-adds to one instruction of a warp: tensor cores, operands rounded to TF32",
+        idea="1,024 multiply-adds to one instruction of a warp: tensor cores, operands shortened to TF32",
         bottleneck="operands pass through registers on their way to the tensor cores; lifted by cuda-cupy-hopper-tf32",
         requires=_CUPY,
         architecture=80,
@@ -210,7 +210,7 @@ LADDER: tuple[KernelSpec, ...] = (
         requires=_CUPY,
         architecture=90,
         only_architecture=True,
-        rounds_to="tf32, cut off",
+        rounds_to="tf32",
     ),
     KernelSpec(
         name="cuda-cublas",
@@ -227,7 +227,7 @@ LADDER: tuple[KernelSpec, ...] = (
         requires=_CUPY,
         architecture=80,
         handwritten=False,
-        rounds_to="tf32, cut off",
+        rounds_to="tf32",
     ),
     KernelSpec(
         name="cuda-cublas-bf16",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import kernels
 from kernels import cli, progress
 from kernels.ladder import find
+from kernels.shapes import NETWORK_SHAPES, Shape
 
 if TYPE_CHECKING:
     from kernels.contract import Reference
@@ -26,11 +27,8 @@ EXAMPLES = """\
   python -m kernels.tune --kernel cuda-cupy-warptile
 exit codes: 0 done, 1 a candidate was wrong, 2 wrong usage, 3 no GPU"""
 
-# the network's products, a small one, and large ones of both kinds
-SHAPES = (
-    (128, 156, 512), (128, 512, 156), (156, 128, 512),
-    (512, 512, 512), (1024, 1024, 1024), (4096, 4096, 4096), (4095, 4095, 4095),
-)  # fmt: skip
+# the network's products, as it multiplies them; a small one, and large ones of both kinds
+SHAPES = (*NETWORK_SHAPES, *(Shape(size, size, size) for size in (512, 1024, 4096, 4095)))
 _RAGGED = (131, 67, 261)
 _CALLS = 20  # of a graph: the host takes longer to launch a small product than the GPU to make it
 
@@ -78,15 +76,15 @@ def _tune(program: Program) -> list[Tuned]:
     choices = []
     with progress.named(len(SHAPES)) as advance:
         for shape in SHAPES:
-            advance(f"{program.name} {'x'.join(map(str, shape))}")
-            tile, rate = _fastest(program, fitting, *shape)
-            print(f"  {'x'.join(map(str, shape)):16} {rate / 1e12:6.1f} TFLOP/s  {tile}", flush=True)
-            choices.append(Tuned(chip.name, program.name, *shape, tile=tile.defines()))
+            advance(f"{program.name} {shape}")
+            tile, rate = _fastest(program, fitting, shape)
+            print(f"  {shape!s:16} {rate / 1e12:6.1f} TFLOP/s  {tile}", flush=True)
+            choices.append(Tuned(chip.name, program.name, shape.m, shape.k, shape.n, tile.defines()))
     return choices
 
 
-def _fastest(program: Program, tiles: list[Tile], m: int, k: int, n: int) -> tuple[Tile, float]:
-    """The tile with the highest rate at (m,k)·(k,n), and that rate in FLOP/s."""
+def _fastest(program: Program, tiles: list[Tile], shape: Shape) -> tuple[Tile, float]:
+    """The tile with the highest rate at that shape, and that rate in FLOP/s."""
     import numpy as np
 
     from kernels.contract import Reference
@@ -95,9 +93,8 @@ def _fastest(program: Program, tiles: list[Tile], m: int, k: int, n: int) -> tup
     from kernels.cuda.captured import Captured
     from kernels.cuda.launch import for_program
 
-    random = np.random.default_rng(m * k * n)
-    a, b = (to_device(random.standard_normal(shape, np.float32)) for shape in ((m, k), (k, n)))
-    out = to_device(np.full((m, n), np.nan, np.float32))
+    a, b = map(to_device, shape.operands())
+    out = to_device(np.full((shape.m, shape.n), np.nan, np.float32))
     reference = Reference.of(a, b)  # on the GPU
     rates = {}
     for tile in tiles:
@@ -107,7 +104,7 @@ def _fastest(program: Program, tiles: list[Tile], m: int, k: int, n: int) -> tup
         product(a, b, out)
         _check(program, reference, out)
         graph = Captured(functools.partial(product, a, b, out), _CALLS)
-        rates[tile] = 2 * m * n * k * _CALLS / float(np.median(timing.repeat(graph.launch, 0.1)))
+        rates[tile] = shape.flops * _CALLS / float(np.median(timing.repeat(graph.launch, 0.1)))
     best = max(rates, key=lambda tile: rates[tile])
     return best, rates[best]
 

@@ -30,12 +30,13 @@ from experiments import (
 )
 from experiments._contestants import CHECKED_STEPS, RATE, Contestant, Expected, Runner
 from experiments._peak import has_peak
-from experiments._scaling import Scaling, Shape
+from experiments._scaling import Scaling
 from kernels import cli, contract
 from kernels.ladder import KernelSpec
 from kernels.measure import results
 from kernels.measure.bandwidth import Level
 from kernels.measure.ceilings import Ceilings
+from kernels.shapes import Shape
 from plots.style import THEMES
 from rnn import reference_network
 from rnn.settings import Settings

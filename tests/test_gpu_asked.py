@@ -48,7 +48,7 @@ def test_what_is_asked_of_the_chip(told, shared, cooperative, cupy):
     "program", [PROGRAMS[n] for n in ("cuda-cupy-vector", "cuda-cupy-warptile")], ids=lambda p: p.name
 )
 def test_a_kernel_is_compiled_for_its_layout_and_asks_for_its_shared_memory(program, cupy, monkeypatch):
-    compiled, function = [], SimpleNamespace(max_dynamic_shared_size_bytes=None)
+    compiled, function = [], SimpleNamespace(max_dynamic_shared_size_bytes=None, preferred_shared_memory_carveout=None)
     monkeypatch.setattr(launch, "gpu", lambda device: launch.GPU("x", 86, 1, 1))
     monkeypatch.setattr(compiler, "cubin", lambda *of: compiled.append(of) or Path("k.cubin"))
     cupy.RawModule = lambda path: SimpleNamespace(get_function={"matmul": function}.__getitem__)
@@ -60,6 +60,7 @@ def test_a_kernel_is_compiled_for_its_layout_and_asks_for_its_shared_memory(prog
         o.replace("true", "1").replace("false", "0") for o in options
     }
     assert function.max_dynamic_shared_size_bytes == (tile.shared_bytes or None)
+    assert function.preferred_shared_memory_carveout == (100 if tile.shared_bytes else None)
 
 
 def test_a_cold_sample_is_one_call_after_l2_was_overwritten(cupy, monkeypatch):

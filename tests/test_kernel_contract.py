@@ -48,7 +48,7 @@ def _cut_off(x: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _shortening(rounds_to: str, bits: int) -> kernels.Kernel:
-    """NumPy's product of operands without their last bits: no machine lacks it, as it may lack a kernel with that bound."""
+    """NumPy's product of operands without their last bits: what has such a bound else runs on a GPU only."""
 
     def product(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
         with np.errstate(all="ignore"):
@@ -57,8 +57,8 @@ def _shortening(rounds_to: str, bits: int) -> kernels.Kernel:
     return kernels.Kernel(dataclasses.replace(find("cpu-blas"), name=rounds_to, rounds_to=rounds_to), product)
 
 
-# bf16 has 16 bits less than float32, and its bound is for numbers that are rounded, so that 15 are as many as may be cut
-SHORTENING = {kernel.name: kernel for kernel in (_shortening("tf32, cut off", 13), _shortening("bf16", 15))}
+# bf16 has 16 bits less than float32, but its bound is that of rounded numbers: no more than 15 may be cut off
+SHORTENING = {kernel.name: kernel for kernel in (_shortening("tf32", 13), _shortening("bf16", 15))}
 
 
 @pytest.fixture(params=[*NAMES, *SHORTENING])

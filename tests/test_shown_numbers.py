@@ -19,11 +19,12 @@ from experiments import (
     training_race,
 )
 from experiments._contestants import Contestant, Expected, Runner
-from experiments._scaling import Scaling, Shape
+from experiments._scaling import Scaling
 from kernels.contract import Reference
 from kernels.measure import results, timing
 from kernels.measure.bandwidth import Level
 from kernels.measure.ceilings import Ceilings
+from kernels.shapes import Shape
 from tests.clock import Clock
 
 

@@ -150,16 +150,23 @@ lay_out(const float* __restrict__ x, Number* __restrict__ y, int lines, int dept
     __shared__ float tile[SIDE][SIDE + 1];
     const int across = (pitch + SIDE - 1) / SIDE;  // blocks; all count in x, as in y there are too few for long operands
     const int line = blockIdx.x / across * SIDE, p = blockIdx.x % across * SIDE;
-    // read along x's memory, whichever way that is, and write along y's
+    // read along x's rows, as they lie in memory, and write along y's; a thread asks for all its numbers before it waits
     const bool turned = down == 1;
-    for (int r = threadIdx.y; r < SIDE; r += ROWS) {
-        const int i = line + (turned ? threadIdx.x : r), q = p + (turned ? r : threadIdx.x);
-        const float number = i < lines && q < depth ? x[i * down + q * along] : 0.0f;
+    const int row = turned ? p : line, column = (turned ? line : p) + threadIdx.x;
+    const int rows = turned ? depth : lines, columns = turned ? lines : depth;
+    const long long distance = turned ? along : down;  // from row to row
+    const float* from = x + (row + threadIdx.y) * distance + column;
+#pragma unroll
+    for (int part = 0; part < SIDE / ROWS; ++part, from += ROWS * distance) {
+        const int r = threadIdx.y + part * ROWS;
+        const float number = row + r < rows && column < columns ? *from : 0.0f;
         tile[turned ? threadIdx.x : r][turned ? r : threadIdx.x] = number;
     }
     __syncthreads();
-    for (int r = threadIdx.y; r < SIDE; r += ROWS) {
-        const int i = line + r, q = p + threadIdx.x;
-        if (i < lines && q < pitch) y[static_cast<long long>(i) * pitch + q] = shortened(tile[r][threadIdx.x]);
+    Number* to = y + static_cast<long long>(line + threadIdx.y) * pitch + p + threadIdx.x;
+#pragma unroll
+    for (int part = 0; part < SIDE / ROWS; ++part, to += static_cast<long long>(ROWS) * pitch) {
+        const int r = threadIdx.y + part * ROWS;
+        if (line + r < lines && p + threadIdx.x < pitch) *to = shortened(tile[r][threadIdx.x]);
     }
 }

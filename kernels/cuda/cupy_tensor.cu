@@ -1,10 +1,11 @@
-// Tensor cores: one instruction of a warp does 1024 multiply-adds, for numbers rounded to TF32.
+// Tensor cores: one instruction of a warp does 1024 multiply-adds, for numbers shortened to TF32.
 //
 // At the same time: the 32 threads of a warp hold a 16 x 8 piece of A, an 8 x 8 piece of B and a 16 x 8 piece of C
 // between them, a few numbers each, and the tensor core multiplies all of it at once. Copies overlap arithmetic as in
 // cupy_pipelined.cu.
-// TF32 keeps 11 significant bits of each number of A and B; their products are summed in float32. The result is as far
-// from the exact product as that rounding makes it, and no further.
+// TF32 keeps 11 significant bits of each number of A and B; their products are summed in float32. The tensor core cuts off
+// the others itself. To round them first (cvt.rna.tf32) would halve the error, but takes two instructions for each number
+// that a thread reads, more than all the rest: the tensor cores of a Hopper chip would wait for those.
 // An operand lies in shared memory as it lies in global memory, so that copies are of 16 bytes either way. For a fragment a
 // warp reads 4 steps of k x 8 lines: 32 different banks if a step of k is 8 banks further than the last (8 numbers of
 // padding), or, with k along the rows, if a line is an odd number of fours further (4 numbers of padding).
@@ -78,16 +79,15 @@ matmul(const float* __restrict__ a, const float* __restrict__ b, float* __restri
         const float* b_tile = stages + tile % STAGES * STAGE + A::SIZE + B::at(column + g, t);
 #pragma unroll 2  // more would need more registers than there are
         for (int p = 0; p < BLOCK_K; p += 8) {
-            unsigned a_piece[PIECES_DOWN][4], b_piece[PIECES_ACROSS][2];
+            float a_piece[PIECES_DOWN][4], b_piece[PIECES_ACROSS][2];
 #pragma unroll
             for (int r = 0; r < PIECES_DOWN; ++r)
 #pragma unroll
-                for (int q = 0; q < 4; ++q)
-                    a_piece[r][q] = to_tf32(a_tile[A::at(r * 16 + q % 2 * 8, p + q / 2 * 4)]);
+                for (int q = 0; q < 4; ++q) a_piece[r][q] = a_tile[A::at(r * 16 + q % 2 * 8, p + q / 2 * 4)];
 #pragma unroll
             for (int s = 0; s < PIECES_ACROSS; ++s)
 #pragma unroll
-                for (int q = 0; q < 2; ++q) b_piece[s][q] = to_tf32(b_tile[B::at(s * 8, p + q * 4)]);
+                for (int q = 0; q < 2; ++q) b_piece[s][q] = b_tile[B::at(s * 8, p + q * 4)];
 #pragma unroll
             for (int r = 0; r < PIECES_DOWN; ++r)
 #pragma unroll

@@ -127,8 +127,9 @@ def _function(program: Program, tile: Tile, layout: Layout, device: int) -> Any:
     code = compiler.cubin(program.source, program.options(tile, *layout), architecture)
     function = cupy.RawModule(path=str(code)).get_function("matmul")
     if tile.shared_bytes:
-        # beyond 48 KiB a block must ask
+        # beyond 48 KiB a block must ask; and as many as fit are meant to run side by side, whatever L1 has to give up
         function.max_dynamic_shared_size_bytes = tile.shared_bytes
+        function.preferred_shared_memory_carveout = 100  # percent
     return function
 
 

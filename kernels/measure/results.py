@@ -23,6 +23,7 @@ from kernels.measure.cluster import CostPoint, SharedPoint
 from kernels.measure.files import write_atomically
 from kernels.measure.timeline import IMAGES, TimelinePoint
 from kernels.measure.timing import Spread, spread
+from kernels.shapes import Shape
 
 __all__ = [
     "SCHEMA",
@@ -88,7 +89,7 @@ class MatmulPoint(msgspec.Struct, frozen=True, tag="matmul"):
     @property
     def shape(self) -> str:
         """As the option --shapes takes it."""
-        return f"{self.m}x{self.k}x{self.n}" + ("" if self.layout == "nn" else f":{self.layout}")
+        return str(Shape(self.m, self.k, self.n, self.layout))
 
     @property
     def square(self) -> bool:

@@ -1,28 +1,19 @@
 // The tensor core's functions of kernels/cuda/tensor.cuh, by the 32 lanes of a warp together.
 #pragma once
 
-// cvt.rna.tf32.f32: to 10 bits of fraction, ties away from zero; every NaN becomes 0x7fffffff.
-inline unsigned to_tf32(float x) {
-    const unsigned bits = __builtin_bit_cast(unsigned, x);
-    if (x != x) return 0x7fffffffu;
-    if ((bits & 0x7f800000u) == 0x7f800000u) return bits;
-    return (bits + 0x1000u) & ~0x1fffu;
-}
-
 // The registers as in the PTX ISA's "Matrix fragments for mma.m16n8k8". As on the chip, the 13 lowest bits of an
 // operand are not looked at. How the chip rounds its sums is not documented: here, to nearest after each product.
-inline void mma_m16n8k8_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2],
+inline void mma_m16n8k8_tf32(float (&d)[4], const float (&a)[4], const float (&b)[2],
                              emulation::Place place = emulation::Place::here()) {
     struct Fragments {
-        unsigned a[4], b[2];
-        float d[4];
+        float a[4], b[2], d[4];
     };
     struct Sums {
         float d[4];
     };
     const auto multiply = [](const emulation::Meeting& all) {
         if (all.lanes != ~0u) emulation::fail("mma needs all 32 lanes of a warp, %#x are there", all.lanes);
-        const auto tf32 = [](unsigned bits) { return __builtin_bit_cast(float, bits & ~0x1fffu); };
+        const auto tf32 = [](float x) { return __builtin_bit_cast(float, __float_as_uint(x) & ~0x1fffu); };
         float a[16][8], b[8][8];
         for (int lane = 0; lane < 32; ++lane) {
             const Fragments& of = all.from<Fragments>(lane);
