@@ -92,7 +92,7 @@ _TABLE = (
         "cuda-cupy-tensor",
         (
             # block m, n, k, warp m, n, stages, blocks, group
-            Tensor(128, 256, 16, 64, 64, 4, 1, 8),
+            Tensor(128, 256, 16, 64, 64, 3, 1, 8),
             Tensor(128, 256, 32, 64, 64, 3, 1, 8),
             Tensor(128, 128, 16, 64, 64, 4, 2, 8),
             Tensor(128, 128, 16, 64, 32, 4, 2, 8),
