@@ -106,7 +106,7 @@ def _work(size: int) -> dict[str, Callable[[], object]]:
         x, labels = Batches(load().train, settings.batch_size, settings.seed)[0]
     except DataError as error:
         raise cli.CommandError(str(error)) from error
-    for engine in engines.ENGINES:
+    for engine in ("stepwise", "fused"):
         running = engines.create(engine, kernel, settings)
         work[f"training step, {engine}"] = lambda running=running: running.train(x, labels)  # type: ignore[misc]
     return work

@@ -184,4 +184,4 @@ class Elman:
         return self._dweight, self._dz.reshape(flat).sum(0)
 
 
-CELLS: dict[str, type[LSTM] | type[Elman]] = {"lstm": LSTM, "elman": Elman}
+CELLS: dict[str, type[Cell]] = {"lstm": LSTM, "elman": Elman}

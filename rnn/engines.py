@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 from typing import Protocol
 
 import numpy as np
@@ -14,16 +15,16 @@ from rnn.network import Weights
 from rnn.settings import Settings
 from rnn.stepwise import Stepwise
 
-__all__ = ["ENGINES", "Engine", "UnsupportedEngine", "choose", "create", "passed_over", "verify"]
+__all__ = ["Engine", "UnsupportedEngine", "choose", "create", "passed_over", "verify"]
 
-ENGINES = ("stepwise", "fused")  # of the fastest CPU kernel
-_FUSED = {"cpu-numba-simd": {"fused": ("rnn.fused_cpu", "FusedCPU")}}
-# those of every CUDA kernel, the fastest first
+# the fastest first
+_CPU = {"fused": ("rnn.fused_cpu", "FusedCPU"), "stepwise": ("rnn.stepwise", "Stepwise")}
 _CUDA = {
     "persistent": ("rnn.persistent_cuda", "PersistentCUDA"),
     "graph": ("rnn.graph_cuda", "GraphCUDA"),
     "stepwise": ("rnn.stepwise_cuda", "StepwiseCUDA"),
 }
+_FUSED = "cpu-numba-simd"  # the kernel whose tiles the fused engine is made of
 
 
 class Engine(Protocol):
@@ -54,7 +55,7 @@ class UnsupportedEngine(ValueError):  # noqa: N818 - reads as what happened
 def choose(asked: str, kernel: Kernel, settings: Settings) -> str:
     """The engine's name: auto is the fastest that the kernel, the cell and the chip have. Raises UnsupportedEngine."""
     if asked == "auto":
-        return next(name for name in _in_order(kernel) if _why_not(name, kernel, settings) is None)
+        return next(name for name in _engines(kernel) if _why_not(name, kernel, settings) is None)
     if why_not := _why_not(asked, kernel, settings):
         raise UnsupportedEngine(f"{why_not}; leave out --engine, or name --engine stepwise")
     return asked
@@ -62,8 +63,8 @@ def choose(asked: str, kernel: Kernel, settings: Settings) -> str:
 
 def passed_over(chosen: str, kernel: Kernel, settings: Settings) -> list[str]:
     """Why auto chose no faster engine than this one, a sentence each."""
-    faster = _in_order(kernel)[: _in_order(kernel).index(chosen)]
-    return [reason for name in faster if (reason := _why_not(name, kernel, settings))] if _on_gpu(kernel) else []
+    faster = itertools.takewhile(lambda name: name != chosen, _engines(kernel)) if _on_gpu(kernel) else ()
+    return [reason for name in faster if (reason := _why_not(name, kernel, settings))]
 
 
 def verify(kernel: Kernel, batch: int, rows: int, columns: int) -> None:
@@ -81,16 +82,15 @@ def create(name: str, kernel: Kernel, settings: Settings, **toggles: bool) -> St
     return _class(name, kernel)(settings, kernel.matmul, **toggles)
 
 
+def _engines(kernel: Kernel) -> dict[str, tuple[str, str]]:
+    """The engines there are for such a kernel, the fastest first: module and class of each."""
+    return _CUDA if _on_gpu(kernel) else _CPU
+
+
 def _class(name: str, kernel: Kernel) -> type[Stepwise]:
-    if name == "stepwise" and not _on_gpu(kernel):
-        return Stepwise
-    module, engine = (_CUDA if _on_gpu(kernel) else _FUSED[kernel.name])[name]
+    module, engine = _engines(kernel)[name]
     found: type[Stepwise] = getattr(importlib.import_module(module), engine)
     return found
-
-
-def _in_order(kernel: Kernel) -> tuple[str, ...]:
-    return tuple(_CUDA) if _on_gpu(kernel) else ("fused", "stepwise")
 
 
 def _on_gpu(kernel: Kernel) -> bool:
@@ -98,17 +98,8 @@ def _on_gpu(kernel: Kernel) -> bool:
 
 
 def _why_not(name: str, kernel: Kernel, settings: Settings) -> str | None:
-    if _on_gpu(kernel):
-        if name not in _CUDA:
-            return f"{kernel.name} has no {name} engine; {', '.join(_FUSED)} has"
-        reason: str | None = _class(name, kernel).why_not(settings)  # type: ignore[attr-defined]
-        return reason
-    if name == "stepwise":
-        return None
-    if name != "fused":
+    if name == "fused" and kernel.name != _FUSED:
+        return f"{kernel.name} has no fused engine; {_FUSED} has"
+    if name not in _engines(kernel):
         return f"the {name} engine runs on a GPU, and {kernel.name} does not; name --kernel cuda"
-    if kernel.name not in _FUSED:
-        return f"{kernel.name} has no fused engine; {', '.join(_FUSED)} has"
-    if settings.cell != "lstm":
-        return f"the fused engine is written for the LSTM; the {settings.cell} cell has the stepwise engine"
-    return None
+    return _class(name, kernel).why_not(settings)

@@ -47,6 +47,12 @@ class FusedCPU(Stepwise):
         super().__init__(settings, matmul)
         self._memory: dict[tuple[int, ...], tuple[NDArray, ...]] = {}
 
+    @staticmethod
+    def why_not(settings: Settings) -> str | None:
+        if settings.cell == "lstm":
+            return None
+        return f"the fused engine is written for the LSTM; the {settings.cell} cell has the stepwise engine"
+
     def train(self, x: NDArray, labels: NDArray, until_now: UntilNow = _ignore) -> float:
         loss, gradients = self.loss_and_gradients(x, labels, until_now)
         self.update(gradients)
@@ -56,6 +62,7 @@ class FusedCPU(Stepwise):
     def loss_and_gradients(self, x: NDArray, labels: NDArray, until_now: UntilNow = _ignore) -> tuple[float, Weights]:
         weight, bias = self.weights["cell_weight"], self.weights["cell_bias"]
         output_weight, output_bias = self.weights["output_weight"], self.weights["output_bias"]
+        x = np.ascontiguousarray(x)
         steps, batch, inputs = x.shape
         hidden, classes = output_weight.shape
         slices = -(-batch // lstm.IMAGES)

@@ -30,9 +30,7 @@ class GraphCUDA(StepwiseCUDA):
     def train(self, x: Any, labels: Any) -> Any:
         # Adam's rate changes with every step, and a graph's numbers cannot
         if not isinstance(self._optimizer, SGD):
-            loss, gradients = self.loss_and_gradients(x, labels)
-            self.update(gradients)
-            return loss
+            return super().train(x, labels)
         return self._replay("train", self._step, x, labels)
 
     def prepare(self, x: Any, labels: Any) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnn.arrays import library
-from rnn.cells import CELLS, LSTM, Elman, Matmul
+from rnn.cells import CELLS, Cell, Matmul
 from rnn.data import CLASSES, PIXELS
 
 __all__ = ["Network", "Weights", "initial_weights"]
@@ -44,10 +44,10 @@ class Network:
     on the GPU, and so does everything computed from them.
     """
 
-    cells: ClassVar[Mapping[str, type[LSTM] | type[Elman]]] = CELLS
+    cells: ClassVar[Mapping[str, type[Cell]]] = CELLS
     cell: str
     matmul: Matmul
-    _cells: dict[tuple[object, ...], LSTM | Elman] = field(default_factory=dict)
+    _cells: dict[tuple[object, ...], Cell] = field(default_factory=dict)
 
     def logits(self, weights: Mapping[str, NDArray], x: NDArray) -> NDArray:
         """Scores (N,10) of images x (T,N,28)."""
@@ -86,7 +86,7 @@ class Network:
     def _sum_rows(self, x: NDArray) -> NDArray:
         return x.sum(0)
 
-    def _cell(self, weights: Mapping[str, NDArray], x: NDArray) -> LSTM | Elman:
+    def _cell(self, weights: Mapping[str, NDArray], x: NDArray) -> Cell:
         steps, batch, inputs = x.shape
         dtype = weights["cell_weight"].dtype.type
         hidden = len(weights["output_weight"])

@@ -59,4 +59,4 @@ class Adam:
             weight -= number(rate) * mean / (np.sqrt(square) + number(self.epsilon))
 
 
-OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import sys
 import time
@@ -270,7 +271,9 @@ class Run:
         self.team.if_lost(kept)
 
     def _stop(self) -> NoReturn:
-        path = self.options.checkpoint or Path(f"checkpoint-{self.settings.cell}-step{self.step}.npz")
+        path = self.options.checkpoint or self.team.from_first(
+            lambda: _unused(f"checkpoint-{self.settings.cell}-step{self.step}")
+        )
         self._save(path)
         raise cli.CommandError(
             f"interrupted after step {self.step}; continue with: {self._command(path)}", cli.INTERRUPTED
@@ -285,15 +288,7 @@ class Run:
 
     def _test(self, training_seconds: float) -> None:
         test = self.data.test
-        parts: dict[int, NDArray[np.int64]] = {}
-        size, rank = self.team.size, self.team.rank
-        with progress.steps(0, len(test.labels), "test images") as advance:
-            for i in range(128 * rank, len(test.labels), 128 * size):
-                parts[i] = self.engine.predict(as_steps(test.images[i : i + 128]))
-                advance(i)
-        # one of the others may have a batch more, or a slower machine
-        found = {i: part for theirs in self.team.gather(parts, _LAST) for i, part in theirs.items()}
-        predicted = np.concatenate([found[i] for i in sorted(found)])
+        predicted = self._predict(test.images)
         right = predicted == test.labels
         correct, images = int(right.sum()), len(right)
         first_128 = float(right[:128].mean(dtype=np.float32))
@@ -305,20 +300,14 @@ class Run:
             print(f"{done:,} step{'s' * (done > 1)} in {training_seconds:.1f} s, {done / training_seconds:.1f} steps/s")
         real, *busy = report.process_times()
         user, system = (sum(seconds) for seconds in zip(*self.team.gather(busy), strict=True))
-        times = real, user, system
-        print(report.time_lines(*times))
+        print(report.time_lines(real, user, system))
         if self.options.results:
             point = results.TrainingPoint(
                 kernel=self.kernel,
                 engine=self.engine_name,
-                cell=self.settings.cell,
-                optimizer=self.settings.optimizer,
+                **msgspec.structs.asdict(self.settings),
                 steps=self.options.steps,
                 first_step=self.first_step,
-                batch_size=self.settings.batch_size,
-                hidden=self.settings.hidden,
-                learning_rate=self.settings.learning_rate,
-                seed=self.settings.seed,
                 threads=self.options.threads,
                 processes=self.team.size,
                 verified_data=self.data.verified,
@@ -328,9 +317,9 @@ class Run:
                 images=images,
                 interval=report.wilson(correct, images),
                 training_seconds=training_seconds,
-                real=times[0],
-                user=times[1],
-                sys=times[2],
+                real=real,
+                user=user,
+                sys=system,
                 sm_clock=machine.sm_clock() if self.kernel.startswith("cuda-") else None,
             )
             found_results = results.new(self.module, self.arguments, [point], ceilings=None)
@@ -340,3 +329,20 @@ class Run:
             raise cli.CommandError(
                 f"accuracy {correct / images:.4f} is below --target-accuracy {target:g}", cli.CHECK_FAILED
             )
+
+    def _predict(self, images: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """The digit recognised in each image; the processes of a team take turns, 128 at a time."""
+        parts: dict[int, NDArray[np.int64]] = {}
+        with progress.steps(0, len(images), "test images") as advance:
+            for i in range(128 * self.team.rank, len(images), 128 * self.team.size):
+                parts[i] = self.engine.predict(as_steps(images[i : i + 128]))
+                advance(i)
+        # one of the others may have a batch more, or a slower machine
+        found = {i: part for theirs in self.team.gather(parts, _LAST) for i, part in theirs.items()}
+        return np.concatenate([found[i] for i in sorted(found)])
+
+
+def _unused(stem: str) -> Path:
+    """A file that is not there yet: another run may have been interrupted in this folder, and go on from its own."""
+    names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+    return next(path for path in (Path(f"{name}.npz") for name in names) if not path.exists())

@@ -27,6 +27,11 @@ class Stepwise:
         self._optimizer = OPTIMIZERS[settings.optimizer](settings.learning_rate, self.weights)
         self._network = Network(settings.cell, matmul)
 
+    @staticmethod
+    def why_not(settings: Settings) -> str | None:
+        """Why such a network cannot be trained here with this engine, or None."""
+        return None
+
     @property
     def arrays(self) -> dict[str, NDArray]:
         """Everything a checkpoint must keep, by name, in the host's memory."""

@@ -33,11 +33,6 @@ class StepwiseCUDA(Stepwise):
             if settings.optimizer == "sgd":
                 self._optimizer = FusedSGD(settings.learning_rate, self.weights)
 
-    @staticmethod
-    def why_not(settings: Settings) -> str | None:
-        """Why this GPU cannot train such a network with this engine, or None."""
-        return None
-
     @property
     def arrays(self) -> dict[str, NDArray]:
         return {name: to_host(array) for name, array in super().arrays.items()}

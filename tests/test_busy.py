@@ -13,6 +13,7 @@ import pytest
 from experiments import _header, cluster_scaling, matmul_scaling
 from kernels import cli, threads
 from kernels.measure.busy import busy_cores
+from kernels.measure.ceilings import Ceilings
 from rnn import reference_network
 
 WARNING = f"warning: other programs keep 1.6 of {threads.cores()} cores busy"
@@ -55,6 +56,7 @@ def test_the_warning_stands_below_the_machine(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(_header, "busy_cores", lambda: 1.6)
+    monkeypatch.setattr("kernels.measure.ceilings.measure", lambda threads: Ceilings(threads, 1e15, 1e10))
     file = tmp_path / "run.json"
     matmul_scaling.main(["--kernel", "cpu-blas", "--sizes", "8", "--min-time", "0.001", "--results", str(file)])
     first, second, *others = capsys.readouterr().out.splitlines()

@@ -115,13 +115,17 @@ def _operand(rows: int, columns: int, order: str) -> np.ndarray:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_product(name: str, order: str) -> None:
     kernel = _kernel(name)
-    for m, k, n in ((1, 1, 1), (36, 20, 40), (33, 9, 35)):
+    # C in C order, transposed, every other column
+    for m, k, n, out in (
+        (1, 1, 1, np.empty((1, 1))),
+        (36, 20, 40, np.empty((36, 40))),
+        (33, 9, 35, np.empty((35, 33)).T),
+        (33, 9, 35, np.empty((33, 70))[:, ::2]),
+    ):
         a, b = _operand(m, k, order[0]), _operand(k, n, order[1])
-        # C order, transposed, every other column
-        for out in (np.empty((m, n)), np.empty((n, m)).T, np.empty((m, 2 * n))[:, ::2]):
-            c = np.full_like(out, np.nan, np.float32, subok=False)
-            assert kernel.matmul(a, b, c) is c
-            Reference.of(a, b).check(c, name, kernel.spec.rounds_to)
+        c = np.full_like(out, np.nan, np.float32, subok=False)
+        assert kernel.matmul(a, b, c) is c
+        Reference.of(a, b).check(c, name, kernel.spec.rounds_to)
 
 
 @pytest.mark.parametrize(

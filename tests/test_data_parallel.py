@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -149,12 +149,12 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path, data: Pa
 class Job:
     """A run that would take long."""
 
-    def __init__(self, folder: Path, data: Path, processes: int, kernel: str = "cpu-blas") -> None:
+    def __init__(self, folder: Path, data: Path, processes: int, kernel: str, program: Sequence[str]) -> None:
         self.checkpoint = folder / "run.npz"
         run = ["--data", str(data), *NETWORK, "--steps", "1000000", "--kernel", kernel, "--batch-size", "12"]
         keep = ["--checkpoint", self.checkpoint.name, "--checkpoint-every", "5"]
         self.process = subprocess.Popen(
-            mpi_jobs.command(processes, "rnn.train", *run, *keep), cwd=folder, env=mpi_jobs.environment(), text=True,
+            mpi_jobs.command(processes, *program, *run, *keep), cwd=folder, env=mpi_jobs.environment(), text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         self._folder = folder
@@ -193,8 +193,8 @@ def start(tmp_path: Path, data: Path) -> Iterator[StartJob]:
     """Starts a run of so many processes; none of it outlives the test."""
     jobs: list[Job] = []
 
-    def begin(processes: int, kernel: str = "cpu-blas") -> Job:
-        jobs.append(Job(tmp_path, data, processes, kernel))
+    def begin(processes: int, kernel: str = "cpu-blas", program: Sequence[str] = ("rnn.train",)) -> Job:
+        jobs.append(Job(tmp_path, data, processes, kernel, program))
         return jobs[-1].under_way()
 
     yield begin
@@ -203,7 +203,7 @@ def start(tmp_path: Path, data: Path) -> Iterator[StartJob]:
 
 
 def _rank(process: psutil.Process) -> int:
-    told = process.environ() if "rnn.train" in process.cmdline() else {}
+    told = process.environ() if "--checkpoint" in process.cmdline() else {}
     return int(told.get("PMI_RANK", told.get("OMPI_COMM_WORLD_RANK", -1)))
 
 
@@ -248,7 +248,7 @@ def _interrupted(job: Job, processes: int) -> str:
 
 @pytest.mark.slow
 def test_a_process_that_no_longer_answers_ends_the_job(start: StartJob) -> None:
-    job = start(2)
+    job = start(2, program=("tests.mpi_faults", "none"))
     begin = time.monotonic()
     stopped = job.ranks()[1]
     stopped.suspend()

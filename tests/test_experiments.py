@@ -45,6 +45,12 @@ OTHER = Path(__file__).parents[1] / "experiments/results/training_race.json"
 TWO_SIZES = ["--sizes", "8", "33", "--min-time", "0.001"]
 
 
+@pytest.fixture(autouse=True)
+def peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test here is of how fast this machine is, and each command would measure that anew, for seconds."""
+    monkeypatch.setattr("kernels.measure.ceilings.measure", lambda threads: Ceilings(threads, 1e15, 1e10))
+
+
 def _fails(call, *arguments: str) -> tuple[int, str]:  # type: ignore[no-untyped-def]
     with pytest.raises(SystemExit) as stop:
         call(list(arguments))
@@ -319,6 +325,7 @@ def test_race_refuses_a_step_faster_than_the_arithmetic(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _race_of(monkeypatch, {"magic": Contestant(_two)})
+    monkeypatch.setattr("kernels.measure.ceilings.measure", lambda threads: Ceilings(threads, 1e12, 1e10))
     assert _fails(training_race.main, "--rounds", "1")[0] == cli.CHECK_FAILED
     assert "magic is above the machine's peak, which may have been measured" in capsys.readouterr().err
 

@@ -32,11 +32,18 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.fixture
-def driver(page: Path) -> Iterator[Any]:
+@pytest.fixture(scope="module")
+def browser(page: Path) -> Iterator[Any]:
     with _browser.opened(page, 1280, 800) as driver:
         yield driver
-        assert driver.get_log("browser") == []
+
+
+@pytest.fixture
+def driver(browser: Any, page: Path) -> Any:
+    """The page as it opens: it keeps nothing of what was done before."""
+    browser.get(page.as_uri())
+    yield browser
+    assert browser.get_log("browser") == []
 
 
 def _find(driver: Any, css: str) -> Any:

@@ -44,6 +44,14 @@ def test_loss_and_every_gradient_equal_float64(hidden: int, batch: int) -> None:
         assert steps.distance(gradient, exact[name]) < 5e-6, name
 
 
+def test_a_batch_need_not_be_one_piece_of_memory() -> None:
+    engine = _engine("fused", 7, 5)
+    x, labels = steps.batch(10)
+    for part in (x[:, :5], x[:, ::2], x[:, ::-2]):
+        loss, _ = engine.loss_and_gradients(part, labels[:5])
+        assert loss == pytest.approx(_exact(engine, part, labels[:5])[0], rel=3e-6)
+
+
 def test_no_further_from_float64_than_the_stepwise_engine() -> None:
     x, labels = steps.batch(128)
     fused, stepwise = _engine("fused", 128, 128), _engine("stepwise", 128, 128)

@@ -145,11 +145,11 @@ def test_training_across_a_network(hosts: Hosts, tmp_path: Path) -> None:
 
 def test_a_host_that_is_cut_off_ends_the_job(hosts: Hosts, tmp_path: Path) -> None:
     data = idx.write(tmp_path / "data", idx.contents())
-    run = ["rnn.train", "--data", str(data), "--steps", "1000000", "--hidden", "8", "--display-step", "10"]
+    run = ["--data", str(data), "--steps", "1000000", "--hidden", "8", "--display-step", "10"]
     keep = ["--checkpoint", "run.npz", "--checkpoint-every", "5"]
     process = subprocess.Popen(
-        hosts.command(*run, *keep), cwd=tmp_path, env=mpi_jobs.environment(), text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        hosts.command("tests.mpi_faults", "none", *run, *keep), cwd=tmp_path, env=mpi_jobs.environment(), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout
     while not (line := process.stdout.readline()).startswith("Step 10,"):

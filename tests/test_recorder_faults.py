@@ -288,6 +288,18 @@ def test_fresh_memory_is_poisoned_and_its_reads_are_faults():
     np.testing.assert_array_equal(z, -1)
 
 
+@pytest.mark.parametrize("result", [np.int32, np.int64, np.uint8])
+def test_what_fresh_memory_holds_may_be_stored_as_an_integer(result):
+    def kernel(y):
+        tile = cuda.shared.array(32, float32)
+        i = cuda.threadIdx.x
+        tile[i] = i
+        y[i] = tile[31 - i]  # without a barrier
+
+    fault = only(record(kernel, (1,), (32,), np.zeros(32, result)))
+    assert (fault.kind, fault.other_line) == ("race", line_of(kernel, "# without a barrier"))
+
+
 @pytest.mark.parametrize("where", ["shared", "dynamic", "local"])
 def test_every_block_starts_with_fresh_memory(where):
     def kernel(y):

@@ -279,6 +279,26 @@ def test_ctrl_c_saves_and_the_printed_command_continues_to_the_same_bits(
     assert checkpoint.load(saved).header.transcript == checkpoint.load(tmp_path / "whole.npz").header.transcript
 
 
+def test_a_run_that_is_interrupted_leaves_what_others_kept_in_the_folder(
+    tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(line: results.TranscriptLine) -> str:
+        signal.raise_signal(signal.SIGTERM)
+        return shown(line)
+
+    shown = report.transcript_line
+    monkeypatch.setattr(report, "transcript_line", interrupted)
+    monkeypatch.chdir(tmp_path)
+    for seed in (1, 2, 3):
+        with pytest.raises(SystemExit) as stop:
+            train.main(["--data", str(small), *FAST, "--steps", "100", "--seed", str(seed)])
+        assert stop.value.code == 130
+        command = shlex.split(capsys.readouterr().err)
+        kept = Path(command[command.index("--checkpoint") + 1])
+        assert checkpoint.load(kept).header.settings.seed == seed
+    assert len(list(tmp_path.glob("*.npz"))) == 3
+
+
 def test_the_same_signal_again_stops_at_once() -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with interrupt_flag() as interrupted:

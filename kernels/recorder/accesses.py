@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from kernels.recorder.intrinsics import WARP
 from kernels.recorder.memory import SPACES, Placement
-from kernels.recorder.sites import LIMIT, Site
+from kernels.recorder.sites import LIMIT, Kind, Site
 from kernels.recorder.threads import Segments
 
 __all__ = ["ATOMIC", "KINDS", "READ", "WRITE", "Accesses"]
 
-KINDS = ("read", "write", "atomic")
+KINDS: tuple[Kind, ...] = ("read", "write", "atomic")
 READ, WRITE, ATOMIC = range(3)
 Column = NDArray[np.int64]
 

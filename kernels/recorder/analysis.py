@@ -14,13 +14,12 @@ from kernels.recorder.events import EventLog, Events
 from kernels.recorder.faults import Fault, FaultKind, Faults, ThreadId, Threads
 from kernels.recorder.memory import SPACES, Memory
 from kernels.recorder.races import Between, Race, Witness, unordered, within_interval
-from kernels.recorder.sites import Site, Sites
+from kernels.recorder.sites import VERBS, Site, Sites
 from kernels.recorder.threads import Segments
 
 __all__ = ["Analysis"]
 
 _GLOBAL, _SHARED, _LOCAL = (SPACES.index(space) for space in ("global", "shared", "local"))
-_VERBS = {"read": "reads", "write": "writes", "atomic": "updates"}
 
 
 class Analysis:
@@ -81,7 +80,7 @@ class Analysis:
             who = self._names.name(self._block, int(accesses.thread[row]))
             index = self._index(int(accesses.placement[row]), int(accesses.element[row]))
             times = int(np.count_nonzero(accesses.site[rows] == accesses.site[row]))
-            message = f"{who} {_VERBS[site.kind]} {_at(name, index)} before anything is written there"
+            message = f"{who} {VERBS[site.kind]} {_at(name, index)} before anything is written there"
             self._faults.add(
                 Fault(
                     "uninitialised read",
@@ -103,8 +102,7 @@ class Analysis:
         )
         apart = "they are in different blocks" if who.block != other.block else "no barrier lies between"
         message = (
-            f"{who} {_VERBS[here.kind]} {_at(name, index)}, "
-            f"{other} {_VERBS[there.kind]} it at line {there.line}: {apart}"
+            f"{who} {VERBS[here.kind]} {_at(name, index)}, {other} {VERBS[there.kind]} it at line {there.line}: {apart}"
         )
         kind: FaultKind = "race" if who.block == other.block else "race between blocks"
         kinds = here.kind, there.kind

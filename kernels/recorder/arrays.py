@@ -181,7 +181,7 @@ class DeviceArray:
     def _store(self, key: Any, value: Any) -> None:
         try:
             self._data[key] = value
-        except OverflowError:
+        except (OverflowError, ValueError):  # too large for it, or NaN, which fresh memory is full of
             self._data[key] = self._cast(value)
 
     def _cast(self, value: Any) -> Any:

@@ -104,6 +104,5 @@ class Counter:
     def counts(self, sites: Sequence[Site], placements: Sequence[Placement], results: int) -> Counts:
         rows = [Count(sites[site], placements[array].array, *row) for (site, array), row in self._rows.items()]
         rows.sort(key=lambda row: (row.site.file, row.line, row.site.column, row.array.name))
-        kinds: tuple[Kind, ...] = ("read", "write", "atomic")
-        threads = {(s, k): self._per_thread[i, j] for i, s in enumerate(SPACES) for j, k in enumerate(kinds)}
+        threads = {(s, k): self._per_thread[i, j] for i, s in enumerate(SPACES) for j, k in enumerate(KINDS)}
         return Counts(tuple(rows), threads, results)

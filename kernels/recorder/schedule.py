@@ -15,13 +15,12 @@ from kernels.recorder import barriers
 from kernels.recorder.arrays import IndexFault
 from kernels.recorder.faults import Fault, FaultKind, Faults, Threads
 from kernels.recorder.intrinsics import WARP, Current, Intrinsics, Resolve, Wait
-from kernels.recorder.sites import Sites
+from kernels.recorder.sites import VERBS, Sites
 from kernels.recorder.threads import Segments, Thread
 
 __all__ = ["Order", "Schedule"]
 
 Order = Literal["forward", "reverse"] | int
-_VERBS = {"read": "reads", "write": "writes", "atomic": "updates"}
 
 
 class Schedule:
@@ -146,7 +145,7 @@ class Schedule:
         numbers = tuple(i for i in fault.index if not isinstance(i, slice))
         kind: FaultKind = "negative index" if min(numbers) < 0 else "out of bounds"
         at = ", ".join(":" if isinstance(i, slice) else str(i) for i in fault.index)
-        message = f"{who} {_VERBS[site.kind]} {fault.name}[{at}], outside its shape {fault.shape}, and is stopped"
+        message = f"{who} {VERBS[site.kind]} {fault.name}[{at}], outside its shape {fault.shape}, and is stopped"
         self._faults.add(Fault(kind, message, site.file, site.line, (who,), array=fault.name, index=fault.index))
 
 

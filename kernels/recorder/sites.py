@@ -13,9 +13,10 @@ from itertools import islice, pairwise
 from types import CodeType, FrameType
 from typing import Literal
 
-__all__ = ["LIMIT", "Kind", "Site", "Sites", "assigned_name"]
+__all__ = ["LIMIT", "VERBS", "Kind", "Site", "Sites", "assigned_name"]
 
 Kind = Literal["read", "write", "atomic", "wait", "array"]
+VERBS = {"read": "reads", "write": "writes", "atomic": "updates"}
 LIMIT = 1 << 16  # a site's number shares an integer with an address
 
 
