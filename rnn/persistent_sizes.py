@@ -34,9 +34,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rnn.data import CLASSES, PIXELS
+
 __all__ = ["MOST_HIDDEN", "Sizes", "choose", "why_not"]
 
-STEPS, INPUTS, CLASSES = 28, 28, 10
+STEPS = INPUTS = PIXELS
 MOST_HIDDEN = 128  # four threads a unit, 512 in all: beyond, a thread has too few registers
 REGISTERS = 65_536  # of an SM, in all architectures from Pascal to Hopper
 

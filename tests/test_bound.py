@@ -122,8 +122,10 @@ def test_an_operand_rounded_up_may_overflow() -> None:
     assert Reference.of(a, b).error(infinite, "bf16") == 0
 
 
-def test_products_that_underflow_may_be_lost() -> None:
-    a, b = np.full((1, 2), 1e-30, np.float32), np.full((2, 1), 1e-30, np.float32)
+def test_each_product_may_underflow_by_itself() -> None:
+    """Eight of almost half the smallest number each: float32 has 0 for all of them, rightly."""
+    a, b = np.full((1, 8), 2.0**-75, np.float32), np.full((8, 1), 0.99 * 2.0**-75, np.float32)
+    assert not (a * b.T).any()
     assert Reference.of(a, b).error(np.zeros((1, 1), np.float32)) <= 1
 
 

@@ -100,12 +100,13 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         checkpoint.load(tmp_path)
 
 
-def test_another_version_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [checkpoint.SCHEMA - 1, checkpoint.SCHEMA + 1, 99])
+def test_another_version_is_refused(version: int, tmp_path: Path) -> None:
     import msgspec
 
     path = tmp_path / "old.npz"
-    checkpoint.save(path, msgspec.structs.replace(HEADER, schema=99), ARRAYS)
-    with pytest.raises(checkpoint.CheckpointError, match="version 99"):
+    checkpoint.save(path, msgspec.structs.replace(HEADER, schema=version), ARRAYS)
+    with pytest.raises(checkpoint.CheckpointError, match=f"version {version}"):
         checkpoint.load(path)
 
 

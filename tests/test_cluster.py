@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from matplotlib.colors import to_hex
 
 import kernels
 from experiments import _cluster_model as model
@@ -248,7 +249,7 @@ def test_the_picture_shows_what_was_measured_and_predicted() -> None:
     medians = {count: quartiles[1] for count, quartiles in panel.measured.items()}
     assert any(x == (1, 2) and y == (medians[1], medians[2]) for x, y in drawn)
     (apart,) = (line for line in axes.lines if tuple(line.get_xdata()) == (4,) and line.get_marker() == "o")
-    assert apart.get_markerfacecolor() == figure.get_facecolor() or apart.get_markerfacecolor() == "#ffffff"
+    assert to_hex(apart.get_markerfacecolor()) == to_hex(figure.get_facecolor())
 
 
 @pytest.mark.parametrize(

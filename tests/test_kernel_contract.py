@@ -19,12 +19,12 @@ from kernels.cpu.memory import Workspace
 from kernels.ladder import find
 from kernels.threads import cores, set_threads
 
-# around the tiles of cpu-numba-tiled (6 rows, 4 steps) and cpu-numba-simd (12 or 6 rows; 32, 16 or 8 columns)
+# around the tiles of cpu-numba-tiled (6 rows, 4 steps) and cpu-numba-simd (8 or 6 rows; 32, 16 or 8 columns)
 SMALL = [
-    (1, 1, 1), (2, 1, 3), (1, 7, 1), (5, 3, 7), (6, 4, 8), (7, 5, 9), (11, 3, 31), (12, 4, 32), (13, 5, 33),
+    (1, 1, 1), (2, 1, 3), (1, 7, 1), (5, 3, 7), (6, 4, 8), (7, 5, 9), (7, 3, 31), (8, 4, 32), (9, 5, 33),
     (23, 17, 47), (24, 16, 64), (25, 15, 65), (1, 64, 40), (40, 64, 1),
 ]  # fmt: skip
-# around blocks and parts of the caches (128, 192, 252, 256, 512), and enough work for more than one thread
+# around blocks and parts of the caches (128, 192, 256, 512), and enough work for more than one thread
 LARGE = [
     (128, 156, 512),
     (156, 128, 512),

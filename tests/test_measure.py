@@ -130,13 +130,14 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"file": b"new"}
 
 
-def test_written_files_follow_the_umask(tmp_path: Path) -> None:
-    before = os.umask(0o027)
+@pytest.mark.parametrize(("umask", "mode"), [(0o027, 0o640), (0o002, 0o664)])
+def test_written_files_follow_the_umask(umask: int, mode: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
     try:
         files.write_atomically(tmp_path / "file", lambda file: file.write(b""))
     finally:
         os.umask(before)
-    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+    assert (tmp_path / "file").stat().st_mode & 0o777 == mode
 
 
 def test_unwritable_places_are_found_beforehand(tmp_path: Path) -> None:

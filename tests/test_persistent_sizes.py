@@ -40,7 +40,7 @@ def test_an_h200_holds_all_weights_on_the_chip() -> None:
 @pytest.mark.parametrize("card", CHIPS)
 @pytest.mark.parametrize("batch", [1, 2, 19, 100, 128, 133, 500, 4096])
 @pytest.mark.parametrize("hidden", [1, 15, 16, 17, 64, 65, 100, 128])
-def test_whatever_is_asked_fits_and_every_row_is_added_once(card: str, batch: int, hidden: int) -> None:
+def test_whatever_is_asked_fits_and_no_warp_has_two_tasks(card: str, batch: int, hidden: int) -> None:
     multiprocessors, shared = CHIPS[card]
     sizes = choose(hidden, batch, multiprocessors, shared)
     assert sizes.hidden <= sizes.units <= max(16, 2 * hidden)
@@ -85,7 +85,7 @@ def test_machine_code_keeps_its_numbers_in_registers_and_its_blocks_resident(
 def _check(architecture: int, sizes: Sizes, most_spilled: int) -> None:
     compiled = offline.compile_source(SOURCE, f"sm_{architecture}", sizes.options(str(SOURCE.parent)))
     resident = occupancy(compiled.registers, sizes.threads, compiled.static_shared + sizes.shared_bytes, architecture)
-    assert resident.blocks_per_sm * sizes.blocks >= sizes.blocks
+    assert resident.blocks_per_sm >= 1
     assert compiled.spill_bytes <= most_spilled
     assert compiled.registers <= {512: 128}.get(sizes.threads, 255)
     assert not compiled.warnings

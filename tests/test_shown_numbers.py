@@ -25,6 +25,7 @@ from kernels.measure import results, timing
 from kernels.measure.bandwidth import Level
 from kernels.measure.ceilings import Ceilings
 from kernels.shapes import Shape
+from kernels.threads import cores
 from tests.clock import Clock
 
 
@@ -141,7 +142,7 @@ def test_each_time_is_of_as_many_threads_as_it_says(monkeypatch):
 
     monkeypatch.setattr(thread_scaling, "_work", lambda size: {"work": lambda: None})
     monkeypatch.setattr("kernels.measure.timing.turn", lambda call: [float(numba.get_num_threads())])
-    most = kernels.threads.cores() if hasattr(kernels, "threads") else 2
+    most = cores()
     found = thread_scaling._measure(SimpleNamespace(most=most, size=8, rounds=2), [])
     assert [(p.threads, p.samples) for p in found.points] == [(n, [float(n)] * 2) for n in range(1, most + 1)]
 

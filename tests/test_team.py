@@ -51,15 +51,3 @@ def test_shuffling_and_weights_have_random_numbers_of_their_own():
     batches = Batches(Split(np.zeros((50, 28, 28), np.uint8), np.zeros(50, np.uint8)), 50, seed=3)
     weights = np.random.default_rng([3, 0])  # as rnn/network.py begins
     assert batches.indices(0).tolist() != weights.permutation(50).tolist()
-
-
-@pytest.mark.parametrize("version", [0, 2])
-def test_checkpoints_of_other_versions_are_refused(version, tmp_path):
-    import msgspec
-
-    from rnn import checkpoint
-    from tests.test_checkpoint import ARRAYS, HEADER
-
-    checkpoint.save(tmp_path / "x.npz", msgspec.structs.replace(HEADER, schema=version), ARRAYS)
-    with pytest.raises(checkpoint.CheckpointError, match=f"version {version}"):
-        checkpoint.load(tmp_path / "x.npz")

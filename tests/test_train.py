@@ -376,13 +376,6 @@ def test_help_is_quick_to_import_and_complete() -> None:
         assert f"--{option}" in text
 
 
-def test_training_never_imports_tensorflow(tmp_path: Path, small: Path) -> None:
-    (tmp_path / "tensorflow.py").write_text("raise SystemExit('imported')")
-    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
-    arguments = _command("--data", str(small), "--steps", "2", *FAST)
-    subprocess.run(arguments, cwd=tmp_path, env=environment, check=True, capture_output=True)
-
-
 @pytest.mark.parametrize(("correct", "images"), [(0, 10), (10, 10), (115, 128), (8700, 10_000)])
 def test_wilson_interval(correct: int, images: int) -> None:
     p, z = correct / images, 1.959963984540054

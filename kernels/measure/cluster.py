@@ -38,8 +38,3 @@ class SharedPoint(msgspec.Struct, frozen=True, tag="shared"):
     size: int
     shares_cores: bool
     samples: list[float]
-
-    @property
-    def amount(self) -> int:
-        """What is to be done, in images or in multiply-adds."""
-        return self.size if self.work == "training" else self.size**3
