@@ -23,14 +23,14 @@ from tests.recorder_samples import (
 
 def test_sectors_by_arithmetic():
     # warps of 32 threads down the rows: 32 sectors of A and C, one number of B for all
-    down, *_ = product(naive, block=(32, 8))
+    down, *_ = product(naive, 32, 32, 32, block=(32, 8))
     sectors = {(c.array.name, c.kind): c.sectors for c in down.counts.instructions}
     assert sectors == {("a", "read"): 32, ("b", "read"): 1, ("c", "write"): 32}
-    along, *_ = product(coalesced, block=(32, 8))
+    along, *_ = product(coalesced, 32, 32, 32, block=(32, 8))
     sectors = {(c.array.name, c.kind): c.sectors for c in along.counts.instructions}
     assert sectors == {("a", "read"): 1, ("b", "read"): 4, ("c", "write"): 4}
     # half a warp per row: two numbers of A, two rows of 16 numbers of B, which are 2 sectors each
-    halves, *_ = product(coalesced, block=(16, 16))
+    halves, *_ = product(coalesced, 32, 32, 32, block=(16, 16))
     sectors = {(c.array.name, c.kind): c.sectors for c in halves.counts.instructions}
     assert sectors == {("a", "read"): 2, ("b", "read"): 2, ("c", "write"): 4}
 
