@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from experiments import _cluster_model as model
 from kernels.measure.cluster import CostPoint, SharedPoint
+from kernels.measure.results import Results
 from kernels.measure.timing import spread
-
-if TYPE_CHECKING:
-    from kernels.measure.results import Results
 
 __all__ = ["ETHERNET", "MOST", "WORKS", "Network", "Scaling", "over", "predicted", "speed_up"]
 
@@ -46,8 +44,8 @@ class Scaling:
     @classmethod
     def of(cls, found: Results) -> Scaling | None:
         """None where the file is of another experiment."""
-        shared = [point for point in found.points if isinstance(point, SharedPoint)]
-        return cls(shared, [point for point in found.points if isinstance(point, CostPoint)]) if shared else None
+        shared = found.of(SharedPoint)
+        return cls(shared, found.of(CostPoint)) if shared else None
 
     @cached_property
     def costs(self) -> model.Costs:

@@ -5,7 +5,6 @@ Started as ``mpiexec -n 4 python -m experiments._cluster_ranks ORDER``.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ import msgspec
 from kernels import cli
 from kernels.measure.cluster import CostPoint, SharedPoint
 from kernels.quota import within_quota
+from kernels.threads import own_cores
 from rnn.team import why_no_team
 
 if TYPE_CHECKING:
@@ -75,8 +75,7 @@ def _points(order: Order, team: MPITeam) -> Iterator[SharedPoint | CostPoint]:
 
 def _cores_each(team: MPITeam) -> float:
     """Cores of a machine for each process on it, where they are fewest."""
-    mine = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-    here = [cores for host, cores in team.gather((team.host, mine)) if host == team.host]
+    here = [cores for host, cores in team.gather((team.host, own_cores())) if host == team.host]
     return min(team.gather(within_quota(len(set().union(*here))) / len(here)))
 
 

@@ -105,8 +105,7 @@ def _threads(scaling: Scaling) -> list[str]:
         for one in (point for point in scaling.shared if point.work == work and point.threads > 1):
             own = next((p for p in scaling.points(work, "strong") if p.processes == one.threads), None)
             if own:
-                times = ratio(one.samples, own.samples)
-                said.append(f"{times.median:.2f} ± {times.half_range:.2f} times {what.format(size=one.size)}")
+                said.append(f"{ratio(one.samples, own.samples)} times {what.format(size=one.size)}")
                 count = one.threads
     if not said:
         return []

@@ -14,7 +14,7 @@ from kernels.mpi import summa
 from kernels.mpi.blocks import grid_of, part
 from rnn import engines
 from rnn.batches import Batches
-from rnn.data import DataError, load
+from rnn.data import load
 from rnn.data_parallel import DataParallel
 from rnn.settings import Settings
 
@@ -47,12 +47,8 @@ def timed(team: MPITeam, call: Callable[[], object], samples: int) -> list[float
 def network(images: int, share: slice = slice(None)) -> tuple[Stepwise, NDArray, NDArray]:
     """The published network before its training, on the fastest engine for one process; a share of a batch, x and y."""
     settings, kernel = Settings(batch_size=images), cli.get_kernel("numba")
-    try:
-        train = load().train
-    except DataError as error:
-        raise cli.CommandError(str(error)) from error
     engine = engines.create(engines.choose("auto", kernel, settings), kernel, settings)
-    return engine, *Batches(train, images, settings.seed, share=share)[0]
+    return engine, *Batches(load().train, images, settings.seed, share=share)[0]
 
 
 def training(team: MPITeam, images: int, samples: int, check: bool) -> list[float]:

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from kernels import Kernel
     from rnn.settings import Settings
 
-__all__ = ["CHECKED_STEPS", "RATE", "Contestant", "Expected", "Runner", "contestants", "same_start"]
+__all__ = ["CALLS", "CHECKED_STEPS", "RATE", "Contestant", "Expected", "Runner", "contestants", "same_start"]
 
 RATE = 0.001
+CALLS = 20  # steps on a GPU between two waits for it: to wait after each would time the waiting
 CHECKED_STEPS = 5
 AGREEMENT = 1e-4  # relative, of losses and gradients: float32 sums in different orders
 _ROUNDINGS = 20  # unit roundoffs of a shorter format that a loss or a gradient may be away on top
@@ -114,7 +115,7 @@ def _engines(kernel: Kernel, settings: Settings) -> dict[str, Contestant]:
 
     on_gpu = kernel.spec.family == "cuda"
     found: dict[str, Contestant] = {}
-    for engine in ("persistent", "graph", "stepwise") if on_gpu else ("stepwise", "fused"):
+    for engine in engines.names(kernel):
         try:
             engines.choose(engine, kernel, settings)
         except engines.UnsupportedEngine:
@@ -128,8 +129,7 @@ def _engines(kernel: Kernel, settings: Settings) -> dict[str, Contestant]:
             variants[", CuPy's gates"] = {"fused_gates": False}
         for suffix, switched in variants.items():
             start = partial(_engine, engine, kernel.name, settings, **switched)
-            rounds_to = "float32" if engine == "persistent" else kernel.spec.rounds_to
-            found[f"{engine}, {kernel.name}{suffix}"] = Contestant(start, on_gpu, rounds_to)
+            found[f"{engine}, {kernel.name}{suffix}"] = Contestant(start, on_gpu, engines.rounds_to(engine, kernel))
     return found
 
 
@@ -146,13 +146,10 @@ def _cudnn(settings: Settings, threads: int) -> dict[str, Contestant]:
 def same_start(settings: Settings) -> tuple[dict[str, NDArray], NDArray, NDArray]:
     """Weights, images and labels: the same for everyone."""
     from rnn.batches import Batches
-    from rnn.data import DataError, load
+    from rnn.data import load
     from rnn.network import initial_weights
 
-    try:
-        x, labels = Batches(load().train, settings.batch_size, settings.seed)[0]
-    except DataError as error:
-        raise cli.CommandError(str(error)) from error
+    x, labels = Batches(load().train, settings.batch_size, settings.seed)[0]
     return initial_weights(settings.cell, settings.hidden, settings.seed), x, labels
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kernels.measure.timing import first_call
+
 if TYPE_CHECKING:
     from kernels import Kernel
 
@@ -30,8 +32,6 @@ class Forecast:
 
         Returns the seconds of the very first call, which compiles.
         """
-        from kernels.measure.timing import first_call
-
         side = _FIRST
         square = np.ones((side, side), np.float32)
         compiling = first_call(lambda: kernel.matmul(square, square))
@@ -56,8 +56,6 @@ class Forecast:
 
 def _once(kernel: Kernel, side: int) -> float:
     """Seconds of a call, with operands where the kernel wants them."""
-    from kernels.measure.timing import first_call
-
     a, b, out = (np.ones((side, side), np.float32) for _ in range(3))
     if kernel.spec.family == "cuda":
         from kernels.cuda import timing

@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments._published import PUBLISHED, SETTINGS, STEPS, Published
 from kernels import cli
 from kernels.measure.results import Results, TrainingPoint, TranscriptLine
 from rnn.report import time_lines
 from rnn.settings import Settings
 
-__all__ = ["Job", "measured", "published", "require_same", "table_rows"]
+__all__ = ["MNIST", "Job", "measured", "require_same", "table_rows"]
 
 _YEAR = 365.25 * 24 * 3600
-_UNKNOWN, _MNIST = "–", "MNIST"
+_UNKNOWN, MNIST = "–", "MNIST"
 
 
 @dataclass(frozen=True)
@@ -27,24 +26,24 @@ class Job:
 
     machine: str
     kernel: str
-    engine: str | None
     source: str
     settings: Settings
     steps: int
     data: str
-    cores: int | None
-    memory: int | None
-    gpu: str | None
-    gpu_cores: int | None
     real: float
     user: float
     sys: float
     accuracy_first_128: float
-    accuracy: tuple[float, float, float] | None
-    price: float | None
-    energy: float | None
-    transcript: tuple[TranscriptLine, ...]
     published: bool
+    engine: str | None = None
+    cores: int | None = None
+    memory: int | None = None
+    gpu: str | None = None
+    gpu_cores: int | None = None
+    accuracy: tuple[float, float, float] | None = None
+    price: float | None = None
+    energy: float | None = None
+    transcript: tuple[TranscriptLine, ...] = ()
 
     @property
     def images(self) -> int:
@@ -71,40 +70,9 @@ class Job:
         return None if self.price is None else self.images / self.real / self.price
 
 
-def published() -> list[Job]:
-    """The article's two runs."""
-    return [_published(run) for run in PUBLISHED]
-
-
-def _published(run: Published) -> Job:
-    memory = "" if run.gpu_memory is None else f", {run.gpu_memory / 1e9:.0f} GB"
-    return Job(
-        machine=run.machine,
-        kernel="TensorFlow 1",
-        engine=None,
-        source="published 2018",
-        settings=SETTINGS,
-        steps=STEPS,
-        data=_MNIST,
-        cores=run.cores,
-        memory=None,
-        gpu=run.gpu and f"{run.gpu}{memory}",
-        gpu_cores=run.gpu_cores,
-        real=run.real,
-        user=run.user,
-        sys=run.sys,
-        accuracy_first_128=run.accuracy_first_128,
-        accuracy=None,
-        price=run.price,
-        energy=None,
-        transcript=(),
-        published=True,
-    )
-
-
 def measured(found: Results, path: Path | str, price: float | None) -> list[Job]:
     """The training runs of a result file, or the end of the command. price: overrides the file's own."""
-    points = [point for point in found.points if isinstance(point, TrainingPoint)]
+    points = found.of(TrainingPoint)
     if not points:
         raise cli.CommandError(f"{path} holds no training run; python -m rnn.train --results FILE writes one")
     for point in points:
@@ -125,7 +93,7 @@ def _measured(found: Results, point: TrainingPoint, price: float | None) -> Job:
         source=f"measured{unknown}{dirty}",
         settings=Settings(**{name: getattr(point, name) for name in Settings.__struct_fields__}),
         steps=point.steps,
-        data=_MNIST if point.verified_data else "other images",
+        data=MNIST if point.verified_data else "other images",
         cores=machine.cores,
         memory=machine.memory,
         gpu=", ".join(f"{gpu.name}, {gpu.memory / 1e9:.0f} GB" for gpu in machine.gpus) or None,

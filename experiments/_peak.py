@@ -10,9 +10,12 @@ def above(limit: str) -> str:
     return f"above {limit}, which may have been measured while other programs ran: run again"
 
 
-def has_peak(contestant: str, system: str) -> bool:
-    """Whether the CPU's peak, which vector lanes were measured with, bounds this contestant on a system.
+def has_peak(contestant: str, rounds_to: str, system: str) -> bool:
+    """Whether the measured peak, of float32 multiply-adds, bounds this contestant on a system.
 
-    Apple's libraries multiply on a matrix unit, which only they may use. system: as `Machine` names it.
+    A shorter format has units of its own, whose peak is not measured; so have Apple's libraries, on a matrix unit that
+    only they may use. rounds_to: the format of the operands. system: as `Machine` names it.
     """
+    if rounds_to != "float32":
+        return False
     return system != "Darwin arm64" or "cpu-numba" in contestant or "cpu-python" in contestant

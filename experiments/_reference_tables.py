@@ -12,7 +12,7 @@ from kernels.measure.results import AgreementPoint, Point, StepPoint, TrainingPo
 from kernels.measure.timing import ratio, spread
 from rnn import report
 
-__all__ = ["Accuracy", "accuracies", "agreements", "judge", "ratios", "show"]
+__all__ = ["Accuracy", "accuracies", "against_tensorflow", "agreements", "judge", "ratios", "show"]
 
 FIRST_BATCH = 1e-4  # relative, of logits and of each gradient: float32 sums in different orders
 LOSSES = 1e-3  # relative, of 200 steps: the difference of one step is the next one's start
@@ -106,13 +106,14 @@ def ratios(points: Sequence[Point]) -> list[str]:
     lines = []
     for (cell, optimizer), (ours, *theirs) in _steps(points):
         best = min(theirs, key=lambda point: spread(point.samples).median)
-        times = ratio(best.samples, ours.samples)
-        factor = f"{times.median:.2f} ± {times.half_range:.2f}"
-        mode = best.contestant.split()[-1]
-        lines.append(
-            f"{cell}, {optimizer}: {ours.contestant} is {factor} times as fast as TensorFlow's best mode, {mode}"
-        )
+        lines.append(f"{cell}, {optimizer}: {against_tensorflow(ours, best)}")
     return lines
+
+
+def against_tensorflow(ours: StepPoint, theirs: StepPoint) -> str:
+    """Our engine's step beside that of TensorFlow's best mode, which is the last word of its name."""
+    times, mode = ratio(theirs.samples, ours.samples), theirs.contestant.split()[-1]
+    return f"{ours.contestant} is {times} times as fast as TensorFlow's best mode, {mode}"
 
 
 def judge(points: Sequence[Point]) -> None:

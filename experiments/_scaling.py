@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Any
 from experiments._forecast import Forecast
 from experiments._peak import above, has_peak
 from kernels import progress
+from kernels.measure import gpu_ceilings, machine
+from kernels.measure.limits import Ceilings
+from kernels.measure.results import MatmulPoint
+from kernels.measure.timing import MIN_SAMPLES, repeat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from kernels import Kernel
     from kernels.contract import Reference
-    from kernels.measure.ceilings import Ceilings
-    from kernels.measure.results import MatmulPoint
     from kernels.shapes import Shape
 
-__all__ = ["Scaling"]
+__all__ = ["Scaling", "point_of"]
 
 
 class Scaling:
@@ -33,8 +35,6 @@ class Scaling:
         verify_only: bool = False,
         cold_cache: bool = False,
     ) -> None:
-        from kernels.measure.machine import system
-
         self.kernels, self.shapes, self.threads = chosen, shapes, threads
         self.min_time, self.verify_only = min_time, verify_only
         self.cold_cache = cold_cache
@@ -42,7 +42,7 @@ class Scaling:
         self.points: list[MatmulPoint] = []
         self._forecast = Forecast(time_limit)
         self._first_call: dict[str, float] = {}
-        self._system = system()
+        self._system = machine.system()
 
     @property
     def asked(self) -> int:
@@ -56,8 +56,6 @@ class Scaling:
         self.limits = {family: _limits(family, self.threads) for family in sorted(families)}
 
     def run(self) -> None:
-        from kernels.measure.timing import MIN_SAMPLES
-
         calls = 1 if self.verify_only else 2 + MIN_SAMPLES
         most = max(shape.flops for shape in self.shapes)
         with progress.named(self.asked) as advance:
@@ -103,10 +101,8 @@ class Scaling:
 
     def _impossible(self, kernel: Kernel, rate: float) -> bool:
         """Whether a rate is above the peak; the peak is measured again first, as a neighbour may have lowered it."""
-        if kernel.spec.rounds_to != "float32":
-            return False  # other units than those the peak was measured with
         family = kernel.spec.family
-        if family not in self.limits or not (family == "cuda" or has_peak(kernel.name, self._system)):
+        if family not in self.limits or not has_peak(kernel.name, kernel.spec.rounds_to, self._system):
             return False
         if rate > self.limits[family].peak_flops:
             again = _limits(family, self.threads)
@@ -119,23 +115,23 @@ class Scaling:
         if self.verify_only:  # otherwise the table says so
             print(f"{kernel.name} at {shape} skipped: {reason}")
 
-    def _record(self, kernel: Kernel, shape: Shape, status: str, **details: object) -> None:
-        from kernels.measure.results import MatmulPoint
+    def _record(self, kernel: Kernel, shape: Shape, status: str, **details: Any) -> None:
+        first_call = self._first_call[kernel.name]
+        self.points.append(point_of(kernel, shape, self.threads, status, first_call=first_call, **details))
 
-        self.points.append(
-            MatmulPoint(
-                kernel=kernel.name,
-                m=shape.m,
-                k=shape.k,
-                n=shape.n,
-                layout=shape.layout,  # type: ignore[arg-type]
-                threads=self.threads,
-                status=status,  # type: ignore[arg-type]
-                first_call=self._first_call[kernel.name],
-                rounds_to=kernel.spec.rounds_to,
-                **details,  # type: ignore[arg-type]
-            )
-        )
+
+def point_of(
+    kernel: Kernel, shape: Shape, threads: int, status: str = "ok", name: str | None = None, **details: Any
+) -> MatmulPoint:
+    """What came of a kernel at a shape. name: where it is not the kernel's. details: as MatmulPoint has them."""
+    return MatmulPoint(
+        kernel=name or kernel.name,
+        **shape._asdict(),
+        threads=threads,
+        status=status,  # type: ignore[arg-type]
+        rounds_to=kernel.spec.rounds_to,
+        **details,
+    )
 
 
 def _prepared(shape: Shape) -> tuple[NDArray, NDArray, Reference]:
@@ -148,8 +144,6 @@ def _prepared(shape: Shape) -> tuple[NDArray, NDArray, Reference]:
 
 def _limits(family: str, threads: int) -> Ceilings:
     if family == "cuda":
-        from kernels.measure import gpu_ceilings
-
         return gpu_ceilings.measure()[0]
     from kernels.measure import ceilings
 
@@ -159,12 +153,9 @@ def _limits(family: str, threads: int) -> Ceilings:
 def _time(kernel: Kernel, a: NDArray, b: NDArray, out: NDArray, min_time: float, cold_cache: bool) -> dict[str, Any]:
     """Samples of a kernel; those of a CUDA kernel with operands that lie on the GPU, and the copying apart."""
     if kernel.spec.family != "cuda":
-        from kernels.measure.timing import repeat
-
         return {"samples": repeat(lambda: kernel.matmul(a, b, out), min_time)}
     from kernels.cuda import arrays, timing
-    from kernels.measure.machine import sm_clock
 
     on_gpu = [arrays.to_device(x) for x in (a, b, out)]
     samples = timing.repeat(lambda: kernel.matmul(*on_gpu), min_time, cold_cache)
-    return {"samples": samples, "sm_clock": sm_clock(), "transfer": arrays.copy_seconds(a, b)}
+    return {"samples": samples, "sm_clock": machine.sm_clock(), "transfer": arrays.copy_seconds(a, b)}

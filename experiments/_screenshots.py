@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from functools import partial
+from operator import methodcaller
 from pathlib import Path
-from typing import IO
 
 from experiments import _browser, explorer, twins
 from experiments._page import build
@@ -28,10 +27,6 @@ VIEWS = {
 }
 
 
-def _write(png: bytes, file: IO[bytes]) -> None:
-    file.write(png)
-
-
 def take(folder: Path, themes: tuple[str, ...]) -> None:
     """Write each view in each theme; needs a browser (`_browser.why_absent`)."""
     with tempfile.TemporaryDirectory() as temporary:
@@ -43,5 +38,5 @@ def take(folder: Path, themes: tuple[str, ...]) -> None:
                     driver.execute_script(script)
                     png = driver.get_screenshot_as_png()
                 path = folder / f"{name}_{theme}.png"
-                write_atomically(path, partial(_write, png))
+                write_atomically(path, methodcaller("write", png))
                 print(f"wrote {path}")

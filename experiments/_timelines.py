@@ -8,14 +8,15 @@ from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from experiments._contestants import CHECKED_STEPS, same_start
+from experiments._contestants import CALLS, CHECKED_STEPS, same_start
 from kernels import cli
 from kernels.cuda.activity import Activity, CannotRecord, recording
+from kernels.measure import machine, timing
+from kernels.measure.timeline import Phase
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from kernels.measure.timeline import Phase
     from rnn.fused_cpu import FusedCPU
     from rnn.persistent_cuda import PersistentCUDA
     from rnn.settings import Settings
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Recorded", "Watched", "launches"]
 
-CALLS = 20  # steps on a GPU between two waits for it
 RECORDED = 13  # steps; the picture shows the one of median length
 _LAUNCHED: dict[str, Phase] = {
     "lstm_forward": "gates",
@@ -84,8 +84,6 @@ class Watched:
 
     def record(self) -> Recorded:
         """A step, or why it cannot be told what it is at."""
-        from kernels.measure import machine, timing
-
         calls = CALLS if self._on_gpu else 1
 
         def steps() -> None:
@@ -153,11 +151,9 @@ class Watched:
         The clock's rate makes seconds of them. To stretch them to a step's measured time instead would hide what a step
         takes beyond its kernel: that is the gap between two launches, and is shown as one.
         """
-        from kernels.measure.machine import sm_clock
-
         engine: PersistentCUDA = self._engine  # type: ignore[assignment]
         stamped = [engine.phases(self._x, self._labels) for _ in range(RECORDED)]
-        megahertz = sm_clock()  # at once: a GPU that is idle for long slows down
+        megahertz = machine.sm_clock()  # at once: a GPU that is idle for long slows down
         if megahertz is None:
             raise CannotRecord("the driver does not tell the clock of the GPU's multiprocessors")
         spans = _middle([[(_STAMPED[phase], clocks / megahertz / 1e6) for phase, clocks in step] for step in stamped])
@@ -211,8 +207,6 @@ class _Stopwatch:
 
 
 def _several(step: Callable[[], list[Span]]) -> list[Span]:
-    from kernels.measure import timing
-
     timing.settle(step)
     return _middle([step() for _ in range(RECORDED)])
 

@@ -13,25 +13,23 @@ import os
 import shlex
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
 import kernels
 from experiments import _cluster_report as report
-from experiments import _header, _pictures
+from experiments import _files, _header
 from experiments._cluster_model import size_of
 from experiments._cluster_points import ETHERNET, Network, Scaling
 from experiments._cluster_ranks import Order
 from kernels import cli, progress, threads
 from kernels.extras import install
-from kernels.measure import timing
+from kernels.measure import results, timing
 from kernels.measure.cluster import CostPoint, SharedPoint
+from kernels.measure.results import Results
 from kernels.mpi.launcher import mpiexec, started
-
-if TYPE_CHECKING:
-    from kernels.measure.results import Results
 
 EXAMPLES = """\
   python -m experiments.cluster_scaling --plot cluster.png
@@ -46,22 +44,15 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_args(arguments)
     with cli.errors_as_lines():
-        cli.require_results(options.results)
-        _pictures.require(options.plot)
-        if options.source:
-            found = _header.read(options.source, "times of processes", Scaling.of)
-        else:
-            found = _measure(options, arguments)
+        found = _files.read_or_measure(options, "times of processes", Scaling.of, partial(_measure, options, arguments))
         scaling = Scaling.of(found)
         assert scaling
         other = Network(options.latency / 1e6, options.bandwidth * 1e9)
-        if options.results:
-            cli.write_results(options.results, found)
         report.show(scaling, other)
         if options.plot:
             from plots import cluster
 
-            _pictures.save(cluster.draw(report.panels(scaling, other), found.machine), options.plot)
+            _files.save_picture(cluster.draw(report.panels(scaling, other), found.machine), options.plot)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -95,15 +86,12 @@ def _parser() -> argparse.ArgumentParser:
         "--bandwidth", type=cli.positive, default=ETHERNET.bandwidth / 1e9, metavar="GB",
         help="of it, in GB/s (default: %(default)g, 10 Gbit/s Ethernet)",
     )  # fmt: skip
-    p.add_argument("--results", type=Path, metavar="FILE", help="write a result file (.json)")
-    p.add_argument("--plot", type=Path, metavar="FILE", help="draw it (.png, .svg or .pdf)")
-    p.add_argument("--from", dest="source", type=Path, metavar="FILE", help="show a result file, measure nothing")
+    _files.add_options(p)
     return p
 
 
 def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
     _check(options)
-    from kernels.measure import results
 
     _header.show()
     processes = sorted(set(options.processes))
@@ -134,7 +122,7 @@ def _check(options: argparse.Namespace) -> None:
     if started().processes > 1:
         raise cli.CommandError("start it without mpiexec: it starts its processes itself")
     if options.hostfile and not options.hostfile.is_file():
-        raise cli.CommandError(f"there is no file {options.hostfile} of machines")
+        raise cli.CommandError(f"there is no file {options.hostfile}; it should name one machine a line")
     reason = kernels.unavailable("mpi-summa") or (None if mpiexec() else f"mpiexec is not installed: {install('mpi')}")
     if reason:
         raise cli.CommandError(reason, cli.ABSENT)

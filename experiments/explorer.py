@@ -15,12 +15,13 @@ from typing import Any
 from experiments import twins
 from kernels import cli, progress
 from kernels.ladder import LADDER
+from kernels.measure.files import write_atomically
 
 EXAMPLES = """\
   python -m experiments.explorer --open
   python -m experiments.explorer --kernel cuda-numba-shared cuda-numba-register --output shared.html
   python -m experiments.explorer --file shared_tile.py    what your exercise does, and its race as it happens
-exit codes: 0 done, 1 your kernel does not run or writing failed, 2 wrong usage, as a file that cannot be written"""
+exit codes: 0 done, 1 your kernel does not run, or the page could not be written, 2 wrong usage"""
 
 # those that the recorder can run: written for Numba, and in plain Python loops
 KERNELS = tuple(spec.name for spec in LADDER if spec.name.split("-")[1] == "numba" and spec.name != "cpu-numba-simd")
@@ -37,7 +38,6 @@ def main(arguments: list[str] | None = None) -> None:
             raise cli.CommandError(f"--size is at most {LARGEST}; at {options.size} the page would grow to {grown}")
         cli.require_writable(options.output)
         from experiments._page import build
-        from kernels.measure.files import write_atomically
 
         own = _own(options.file) if options.file else None
         names = options.kernel or (() if own else KERNELS)

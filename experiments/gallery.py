@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kernels import cli
+from kernels.measure.results import Results, TrainingPoint
+from plots import accuracy, cluster, machines, race, roofline, scaling, threads, timeline
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from experiments._jobs import Job
-    from kernels.measure.results import Results, TrainingPoint
 
 __all__ = ["GALLERY", "PICTURES", "RESULTS", "ROOT", "committed", "jobs", "redraw", "seeds"]
 
@@ -35,12 +36,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 def redraw() -> None:
     """Write every picture, light and dark."""
-    from experiments import _browser, _pictures
+    from experiments import _browser, _files
     from plots.style import THEMES
 
     for name, draw in PICTURES.items():
         for theme in THEMES:
-            _pictures.save(draw(theme), GALLERY / f"{name}_{theme}.png")
+            _files.save_picture(draw(theme), GALLERY / f"{name}_{theme}.png")
     if reason := _browser.why_absent():
         print(f"the explorer's pictures stay as they are: {reason}")
         return
@@ -56,68 +57,39 @@ def committed(name: str) -> Results:
 
 def seeds() -> list[TrainingPoint]:
     """The runs of the published settings with several seeds."""
-    from kernels.measure.results import TrainingPoint
-
-    points = [point for path in sorted((RESULTS / "seeds").glob("*.json")) for point in cli.read_results(path).points]
-    return [point for point in points if isinstance(point, TrainingPoint)]
+    files = sorted((RESULTS / "seeds").glob("*.json"))
+    return [point for path in files for point in cli.read_results(path).of(TrainingPoint)]
 
 
 def jobs() -> list[Job]:
     """The published runs, and the machines whose result files are committed."""
-    from experiments import machines
+    from experiments.machines import load
 
-    return machines.load(sorted((RESULTS / "machines").glob("*.json")), [], published=True)
-
-
-def _matmul_scaling(theme: str) -> Figure:
-    from plots import scaling
-
-    return scaling.draw(committed("matmul_scaling"), theme)
-
-
-def _roofline(theme: str) -> Figure:
-    from plots import roofline
-
-    return roofline.draw(committed("roofline"), theme)
-
-
-def _thread_scaling(theme: str) -> Figure:
-    from plots import threads
-
-    return threads.draw(committed("thread_scaling"), theme)
+    return load(sorted((RESULTS / "machines").glob("*.json")), [], published=True)
 
 
 def _training_race(theme: str) -> Figure:
     from experiments.training_race import arithmetic_limit
-    from plots import race
 
     found = committed("training_race")
     return race.draw(found, arithmetic_limit(found), theme)
 
 
-def _timeline(theme: str) -> Figure:
-    from plots import timeline
-
-    return timeline.draw(committed("timeline"), theme)
-
-
 def _accuracy(theme: str) -> Figure:
     from experiments._published import PUBLISHED
-    from plots.accuracy import Tested, draw
     from rnn.report import wilson
 
     shares = [(f"{run.machine} (2018)", run.accuracy_first_128) for run in PUBLISHED]
     runs = seeds()
     shares += [(f"seed {run.seed}", run.accuracy_first_128) for run in runs]
-    tests = [Tested(name, 128, share, *wilson(round(128 * share), 128)) for name, share in shares]
-    tests += [Tested(f"seed {run.seed}", run.images, run.accuracy, *run.interval) for run in runs]
-    return draw(tests, theme)
+    tests = [accuracy.Tested(name, 128, share, *wilson(round(128 * share), 128)) for name, share in shares]
+    tests += [accuracy.Tested(f"seed {run.seed}", run.images, run.accuracy, *run.interval) for run in runs]
+    return accuracy.draw(tests, theme)
 
 
 def _cluster_scaling(theme: str) -> Figure:
     from experiments._cluster_points import ETHERNET, Scaling
     from experiments._cluster_report import panels
-    from plots import cluster
 
     found = committed("cluster_scaling")
     scaling = Scaling.of(found)
@@ -127,17 +99,16 @@ def _cluster_scaling(theme: str) -> Figure:
 
 def _machines(theme: str) -> Figure:
     from experiments.machines import runs
-    from plots import machines
 
     return machines.draw(runs(jobs()), theme)
 
 
 PICTURES: dict[str, Callable[[str], Figure]] = {
-    "matmul_scaling": _matmul_scaling,
-    "roofline": _roofline,
-    "thread_scaling": _thread_scaling,
+    "matmul_scaling": lambda theme: scaling.draw(committed("matmul_scaling"), theme),
+    "roofline": lambda theme: roofline.draw(committed("roofline"), theme),
+    "thread_scaling": lambda theme: threads.draw(committed("thread_scaling"), theme),
     "training_race": _training_race,
-    "timeline": _timeline,
+    "timeline": lambda theme: timeline.draw(committed("timeline"), theme),
     "accuracy": _accuracy,
     "machines": _machines,
     "cluster_scaling": _cluster_scaling,

@@ -17,6 +17,7 @@ import psutil
 
 import kernels
 from kernels import cli
+from kernels.measure import machine
 
 EXAMPLES = """\
   make gpu
@@ -65,10 +66,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _commands(able: list[str]) -> dict[str, list[list[str]]]:
     """The commands of each step."""
-    from kernels.measure.machine import describe
-
     python, sizes = [sys.executable, "-m"], [str(2**power) for power in range(7, 14)]
-    chip = re.sub(r"[^a-z0-9]+", "-", describe().gpus[0].name.lower().removeprefix("nvidia")).strip("-")
+    chip = re.sub(r"[^a-z0-9]+", "-", machine.describe().gpus[0].name.lower().removeprefix("nvidia")).strip("-")
 
     def into(experiment: str) -> list[str]:
         return ["--results", str(RESULTS / f"{experiment}_{chip}.json")]

@@ -14,20 +14,23 @@ import argparse
 import math
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import kernels
-from experiments import _header
+from experiments import _files, _header
 from experiments._forecast import Forecast
-from experiments._peak import above
+from experiments._peak import above, has_peak
+from experiments._scaling import point_of
 from kernels import cli, progress
 from kernels.ladder import find
+from kernels.measure import gpu_ceilings, machine, results
+from kernels.measure.results import MatmulPoint, Results
+from kernels.measure.timing import MIN_SAMPLES, Spread, alternate, ratio
 from kernels.shapes import NETWORK_SHAPES, Shape
 
 if TYPE_CHECKING:
     from kernels import Kernel
-    from kernels.measure.results import MatmulPoint, Results
 
 EXAMPLES = """\
   python -m experiments.gpu_race
@@ -47,36 +50,9 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_args(arguments)
     with cli.errors_as_lines():
-        cli.require_results(options.results)
-        if options.source:
-            _show(_header.read(options.source, "race", _by_shape))
-            return
-        own = [name for name in CUDA if kernels.unavailable(name) is None]
-        asked = [cli.get_kernel(name, needs_gpu=True) for name in options.kernel or own or [YARDSTICKS["float32"]]]
-        if strangers := [kernel.name for kernel in asked if kernel.spec.family != "cuda"]:
-            raise cli.CommandError(f"{', '.join(strangers)} does not run on the GPU")
-        names = [*(_yardstick(kernel.name) for kernel in asked), *(kernel.name for kernel in asked)]
-        chosen = [cli.get_kernel(name) for name in dict.fromkeys(names)]
-
-        from kernels.measure import gpu_ceilings, results
-
-        _header.show()
-        limits, _ = gpu_ceilings.measure()
-        print(f"Limits:  {limits.peak_flops / 1e12:.1f} TFLOP/s, {limits.memory_bandwidth / 1e9:,.0f} GB/s", flush=True)
-        points = _race(chosen, options.shapes, options.rounds, options.time_limit, limits.threads)
-        found = results.new("experiments.gpu_race", arguments, points, None, gpu_ceilings=limits)
-        if options.results:
-            cli.write_results(options.results, found)
+        found = _files.read_or_measure(options, "race", _by_shape, partial(_measure, options, arguments))
         _show(found)
-        wrong = [f"{point.kernel} at {point.shape}: {point.reason}" for point in points if point.status == "failed"]
-        wrong += [
-            f"{point.kernel} at {point.shape} is " + above("the GPU's peak")
-            for point in points
-            # other formats have units of their own, whose peak was not measured
-            if point.rounds_to == "float32" and point.samples and point.rate.median > limits.peak_flops
-        ]
-        if wrong:
-            raise cli.CommandError("; ".join(wrong), cli.CHECK_FAILED)
+        _judge(found)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -98,9 +74,23 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         help="skip a kernel at a shape where it is predicted to take longer (default: %(default)s)",
     )
-    p.add_argument("--results", type=Path, metavar="FILE", help="write a result file (.json)")
-    p.add_argument("--from", dest="source", type=Path, metavar="FILE", help="show a result file, measure nothing")
+    _files.add_options(p, picture=False)
     return p
+
+
+def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
+    own = [name for name in CUDA if kernels.unavailable(name) is None]
+    asked = [cli.get_kernel(name, needs_gpu=True) for name in options.kernel or own or [YARDSTICKS["float32"]]]
+    if strangers := [kernel.name for kernel in asked if kernel.spec.family != "cuda"]:
+        raise cli.CommandError(f"not CUDA kernels: {', '.join(strangers)}")
+    names = [*(_yardstick(kernel.name) for kernel in asked), *(kernel.name for kernel in asked)]
+    chosen = [cli.get_kernel(name) for name in dict.fromkeys(names)]
+
+    _header.show()
+    limits, _ = gpu_ceilings.measure()
+    print(f"Limits:  {limits.peak_flops / 1e12:.1f} TFLOP/s, {limits.memory_bandwidth / 1e9:,.0f} GB/s", flush=True)
+    points = _race(chosen, options.shapes, options.rounds, options.time_limit, limits.threads)
+    return results.new("experiments.gpu_race", arguments, points, None, gpu_ceilings=limits)
 
 
 def _race(chosen: list[Kernel], shapes: list[Shape], rounds: int, time_limit: float, threads: int) -> list[MatmulPoint]:
@@ -114,7 +104,7 @@ def _race(chosen: list[Kernel], shapes: list[Shape], rounds: int, time_limit: fl
             try:
                 points += _at(shape, chosen, rounds, forecast, threads)
             except MemoryError as error:
-                points += [_point(shape, kernel, kernel.name, threads, "skipped", str(error)) for kernel in chosen]
+                points += [point_of(kernel, shape, threads, "skipped", reason=str(error)) for kernel in chosen]
     return points
 
 
@@ -127,15 +117,13 @@ def _at(shape: Shape, chosen: list[Kernel], rounds: int, forecast: Forecast, thr
     from kernels.cuda import timing
     from kernels.cuda.arrays import to_device
     from kernels.cuda.captured import Captured
-    from kernels.measure.machine import sm_clock
-    from kernels.measure.timing import MIN_SAMPLES, alternate
 
     at_least = _CALLS_BEFORE + max(MIN_SAMPLES, rounds)
     points: list[MatmulPoint] = []
     able: list[Kernel] = []
     for kernel in chosen:
         if reason := forecast.too_long(kernel.name, shape.flops, at_least):
-            points.append(_point(shape, kernel, kernel.name, threads, "skipped", reason))
+            points.append(point_of(kernel, shape, threads, "skipped", reason=reason))
         else:
             able.append(kernel)
     if not able:
@@ -161,34 +149,15 @@ def _at(shape: Shape, chosen: list[Kernel], rounds: int, forecast: Forecast, thr
             timing.sample(graph.launch, 1) / calls for _ in range(wanted)
         ]
     samples = alternate(turns, rounds)
-    clock = sm_clock()
+    clock = machine.sm_clock()
     for name, (kernel, _) in contestants.items():
         if name in wrong:
-            points.append(_point(shape, kernel, name, threads, "failed", wrong[name]))
+            points.append(point_of(kernel, shape, threads, "failed", name, reason=wrong[name]))
             continue
-        timed = _point(shape, kernel, name, threads, error=errors[name], samples=samples[name], sm_clock=clock)
+        timed = point_of(kernel, shape, threads, name=name, error=errors[name], samples=samples[name], sm_clock=clock)
         points.append(timed)
         forecast.learn(name, timed.seconds.median, shape.flops)
     return points
-
-
-def _point(
-    shape: Shape, kernel: Kernel, name: str, threads: int, status: str = "ok", reason: str | None = None, **timed: Any
-) -> MatmulPoint:
-    from kernels.measure.results import MatmulPoint
-
-    return MatmulPoint(
-        kernel=name,
-        m=shape.m,
-        k=shape.k,
-        n=shape.n,
-        threads=threads,
-        layout=shape.layout,  # type: ignore[arg-type]
-        status=status,  # type: ignore[arg-type]
-        reason=reason,
-        rounds_to=kernel.spec.rounds_to,
-        **timed,
-    )
 
 
 def _calls(kernel: Kernel, a: Any, b: Any, out: Any) -> dict[str, Callable[[], object]]:
@@ -221,9 +190,10 @@ def _show(found: Results) -> None:
             yardstick = _yardstick(name)
             if yardstick not in here:
                 yardstick = yardstick.removesuffix(ALONE)
-            share = _share(here, name, yardstick) or ("", "")
+            share = _share(here, name, yardstick)
+            beside = (f"{share.median:.2f}", f"{share.half_range:.2f}") if share else ("", "")
             took = marked(f"{point.seconds.median * 1e6:,.1f}", point.seconds), f"{point.rate.median / 1e12:.2f}"
-            made.add_row(name, *took, point.rounds_to, *share)
+            made.add_row(name, *took, point.rounds_to, *beside)
         print_table(made)
         for name, point in here.items():
             if point.reason:
@@ -232,23 +202,37 @@ def _show(found: Results) -> None:
         print(sentence)
 
 
+def _judge(found: Results) -> None:
+    points = found.of(MatmulPoint)
+    wrong = [f"{point.kernel} at {point.shape}: {point.reason}" for point in points if point.status == "failed"]
+    peak = found.gpu_ceilings.peak_flops if found.gpu_ceilings else math.inf
+    wrong += [
+        f"{point.kernel} at {point.shape} is " + above("the GPU's peak")
+        for point in points
+        if point.samples and has_peak(point.kernel, point.rounds_to, found.machine.system) and point.rate.median > peak
+    ]
+    if wrong:
+        raise cli.CommandError("; ".join(wrong), cli.CHECK_FAILED)
+
+
 def sentences(found: Results) -> list[str]:
     """At each shape: the fastest hand-written kernel of each format beside cuBLAS, and Numba beside CUDA C."""
     said = []
     for shape, here in _by_shape(found).items():
         timed = {name: point for name, point in here.items() if point.samples}
-        own = sorted((name for name in timed if find(name.partition(",")[0]).handwritten), key=_median(timed))
+        own = sorted(
+            (name for name in timed if find(name.partition(",")[0]).handwritten),
+            key=lambda name: timed[name].seconds.median,
+        )
         best = {_yardstick(name): name for name in reversed(own)}
         parts = [
-            f"{name} is {' ± '.join(share)} times as fast as {yardstick}"
+            f"{name} is {share} times as fast as {yardstick}"
             for yardstick, name in best.items()
             if (share := _share(timed, name, yardstick))
         ]
         twins = [(name, name.replace("numba", "cupy")) for name in timed if name.startswith("cuda-numba-")]
         parts += [
-            f"{numba} takes {' ± '.join(share)} times as long as {c}"
-            for numba, c in twins
-            if (share := _share(timed, c, numba))
+            f"{numba} takes {share} times as long as {c}" for numba, c in twins if (share := _share(timed, c, numba))
         ]
         if parts:
             said.append(f"At {shape}: {'; '.join(sorted(parts))}.")
@@ -256,27 +240,17 @@ def sentences(found: Results) -> list[str]:
 
 
 def _by_shape(found: Results) -> dict[str, dict[str, MatmulPoint]]:
-    from kernels.measure.results import MatmulPoint
-
     shapes: dict[str, dict[str, MatmulPoint]] = {}
-    for point in found.points:
-        if isinstance(point, MatmulPoint):
-            shapes.setdefault(point.shape, {})[point.kernel] = point
+    for point in found.of(MatmulPoint):
+        shapes.setdefault(point.shape, {})[point.kernel] = point
     return shapes
 
 
-def _median(points: Mapping[str, MatmulPoint]) -> Callable[[str], float]:
-    return lambda name: points[name].seconds.median
-
-
-def _share(points: Mapping[str, MatmulPoint], faster: str, slower: str) -> tuple[str, str] | None:
-    """How many times as fast one is as the other, and half the interquartile range; None where one was not timed."""
-    from kernels.measure.timing import ratio
-
+def _share(points: Mapping[str, MatmulPoint], faster: str, slower: str) -> Spread | None:
+    """How many times as fast one is as the other; None where one was not timed."""
     if not all(name in points and points[name].samples for name in (faster, slower)):
         return None
-    times = ratio(points[slower].samples, points[faster].samples)
-    return f"{times.median:.2f}", f"{times.half_range:.2f}"
+    return ratio(points[slower].samples, points[faster].samples)
 
 
 if __name__ == "__main__":

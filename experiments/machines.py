@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments import _header, _pictures
+from experiments import _files, _header
 from kernels import cli
+from kernels.measure import results
+from kernels.measure.results import Results
 
 if TYPE_CHECKING:
     from experiments._jobs import Job
-    from kernels.measure.results import Results
     from plots.machines import Run
 
 EXAMPLES = """\
@@ -42,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
         if options.plot:
             from plots import machines
 
-            _pictures.save(machines.draw(runs(jobs)), options.plot)
+            _files.save_picture(machines.draw(runs(jobs)), options.plot)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,7 +77,7 @@ def _price(text: str) -> float | None:
 
 def _check(options: argparse.Namespace) -> None:
     cli.require_results(options.results)
-    _pictures.require(options.plot)
+    _files.require_picture(options.plot)
     if options.results and not options.measure:
         raise cli.CommandError("--results writes what --measure measures; add --measure")
     machines = len(options.files) + options.measure
@@ -90,8 +91,9 @@ def _check(options: argparse.Namespace) -> None:
 def load(files: Sequence[Path], prices: Sequence[float | None], *, published: bool) -> list[Job]:
     """The jobs to compare: the published ones, then those of result files. Ends the command if they do not compare."""
     from experiments import _jobs
+    from experiments._published import PUBLISHED
 
-    jobs = _jobs.published() if published else []
+    jobs = list(PUBLISHED) if published else []
     names = ["the published run"] * len(jobs)
     for index, file in enumerate(files):
         own = _jobs.measured(cli.read_results(file), file, prices[index] if prices else None)
@@ -104,14 +106,12 @@ def load(files: Sequence[Path], prices: Sequence[float | None], *, published: bo
 def _measure(options: argparse.Namespace, arguments: list[str], others: Sequence[Job]) -> list[Job]:
     from experiments import _jobs
     from experiments._training import train
-    from kernels.measure import results
 
     _header.warn_if_busy()
     point = train("rnn.train", JOB, show=True)
     price = options.price[-1] if options.price else None
     found: Results = results.new("experiments.machines", arguments, [point], ceilings=None, price=price)
-    if options.results:
-        cli.write_results(options.results, found)
+    cli.write_results(options.results, found)
     own = _jobs.measured(found, "this machine", price)
     if others:
         _jobs.require_same([others[0], *own], ["the other files", "this machine"])

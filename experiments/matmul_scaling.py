@@ -1,26 +1,25 @@
 """``python -m experiments.matmul_scaling``: how fast is each kernel, at which size, and against the machine's limit?
 
-Every kernel is verified against its error bound before it is timed. The cost of a point is predicted from the one
-before, and a point that would take too long is skipped and says so.
+Every kernel is verified against its error bound before it is timed. What a point will take is predicted from the
+largest product made so far, and one that would take too long is skipped and says so.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import kernels
-from experiments import _header, _pictures
+from experiments import _files, _header
 from experiments._scaling import Scaling
 from kernels import cli
 from kernels.ladder import ALIASES
+from kernels.measure import results
+from kernels.measure.limits import Ceilings
+from kernels.measure.results import MatmulPoint, Results
 from kernels.shapes import NETWORK_SHAPES, Shape
-
-if TYPE_CHECKING:
-    from kernels.measure.ceilings import Ceilings
-    from kernels.measure.results import MatmulPoint, Results
 
 EXAMPLES = """\
   python -m experiments.matmul_scaling                                  all kernels that run here
@@ -75,15 +74,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--verify-only", action="store_true", help="check the results, time nothing")
     p.add_argument("--list", action="store_true", help="list the kernels and whether they run here")
-    p.add_argument("--results", type=Path, metavar="FILE", help="write a result file (.json)")
-    p.add_argument("--plot", type=Path, metavar="FILE", help="draw the rates (.png, .svg or .pdf)")
-    p.add_argument(
-        "--from",
-        dest="source",
-        type=Path,
-        metavar="FILE",
-        help="show and draw a result file, measure nothing",
-    )
+    _files.add_options(p)
     return p
 
 
@@ -91,17 +82,22 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     options = parser().parse_args(arguments)
     with cli.errors_as_lines():
+        if options.source and (options.kernel or options.sizes or options.shapes):
+            raise cli.CommandError(
+                "--from shows all of a result file; --kernel, --sizes and --shapes choose what to measure"
+            )
         if options.list:
             _list()
-        elif options.source:
-            if options.kernel or options.sizes or options.shapes:
-                raise cli.CommandError(
-                    "--from shows all of a result file; --kernel, --sizes and --shapes choose what to measure"
-                )
-            _pictures.require(options.plot)
-            _show(_header.read(options.source, "rates of kernels", _points), options.plot)
+        elif options.verify_only:
+            scaling = _scaling(options)
+            scaling.run()
+            _judge(scaling.points)
         else:
-            _measure(options, arguments)
+            found = _files.read_or_measure(
+                options, "rates of kernels", lambda found: found.of(MatmulPoint), partial(_measure, options, arguments)
+            )
+            _show(found, options.plot)
+            _judge(found.of(MatmulPoint))
 
 
 def _list() -> None:
@@ -110,15 +106,13 @@ def _list() -> None:
     print(f"aliases: {', '.join(ALIASES)}")
 
 
-def _measure(options: argparse.Namespace, arguments: list[str]) -> None:
-    cli.require_results(options.results)
-    _pictures.require(options.plot)
+def _scaling(options: argparse.Namespace) -> Scaling:
     asked = options.kernel or [name for name, reason in kernels.available().items() if reason is None]
     cli.use_threads(options.threads)
     # two names of one kernel are one kernel
     chosen = {kernel.name: kernel for kernel in map(cli.get_kernel, asked)}
     quick = options.quick
-    scaling = Scaling(
+    return Scaling(
         list(chosen.values()),
         _shapes(options),
         options.threads,
@@ -127,15 +121,13 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> None:
         verify_only=options.verify_only,
         cold_cache=options.cold_cache,
     )
-    if options.verify_only:
-        scaling.run()
-        _finish(scaling.points)
-        return
 
-    from kernels.measure import results
+
+def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
+    scaling = _scaling(options)
 
     _header.show()
-    if any(kernel.spec.family == "mpi" for kernel in chosen.values()):
+    if any(kernel.spec.family == "mpi" for kernel in scaling.kernels):
         from kernels.mpi import local, ranks
 
         print(f"Processes: {ranks.sentence()}; panels multiplied by {local.local().name}")
@@ -151,17 +143,13 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> None:
     for family, limits in scaling.limits.items():
         if limits is not first[family]:
             _show_limits(limits, ", again, as something had held back the first measurement")
-    found = results.new(
+    return results.new(
         "experiments.matmul_scaling",
         arguments,
         list(scaling.points),
         scaling.limits.get("cpu"),
         gpu_ceilings=scaling.limits.get("cuda"),
     )
-    if options.results:
-        cli.write_results(options.results, found)
-    _show(found, options.plot)
-    _finish(scaling.points)
 
 
 def _show_limits(limits: Ceilings, why: str = "") -> None:
@@ -172,23 +160,17 @@ def _show_limits(limits: Ceilings, why: str = "") -> None:
     )
 
 
-def _points(found: Results) -> list[MatmulPoint]:
-    from kernels.measure.results import MatmulPoint
-
-    return [point for point in found.points if isinstance(point, MatmulPoint)]
-
-
 def _show(found: Results, plot: Path | None) -> None:
     from experiments._scaling_table import summary, tables
 
-    points = _points(found)
+    points = found.of(MatmulPoint)
     tables(points)
     if sentence := summary(points):
         print(sentence)
     if plot:
         from plots import scaling
 
-        _pictures.save(scaling.draw(found), plot)
+        _files.save_picture(scaling.draw(found), plot)
 
 
 def _show_unfinished(scaling: Scaling) -> None:
@@ -198,7 +180,7 @@ def _show_unfinished(scaling: Scaling) -> None:
     print(f"{len(scaling.points)} of {scaling.asked} points were measured; no file is written of an unfinished run")
 
 
-def _finish(points: list[MatmulPoint]) -> None:
+def _judge(points: list[MatmulPoint]) -> None:
     if wrong := [point for point in points if point.status == "failed"]:
         reasons = "; ".join(f"{point.kernel} at {point.shape}: {point.reason}" for point in wrong)
         raise cli.CommandError(reasons, cli.CHECK_FAILED)

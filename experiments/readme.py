@@ -40,9 +40,7 @@ def ladder_table() -> str:
 
 def _rate(found: results.Results, kernel: str) -> str:
     timed = [
-        point
-        for point in found.points
-        if isinstance(point, results.MatmulPoint) and point.kernel == kernel and point.square and point.samples
+        point for point in found.of(results.MatmulPoint) if point.kernel == kernel and point.square and point.samples
     ]
     near = max((point for point in timed if point.n <= SIZE), key=lambda point: point.n, default=None)
     if near is None:
@@ -71,16 +69,16 @@ def race_paragraph() -> str:
     from experiments.training_race import sentences
 
     found = gallery.committed("training_race")
-    said = "; ".join(sentences([point for point in found.points if isinstance(point, results.StepPoint)]))
+    said = "; ".join(sentences(found.of(results.StepPoint)))
     return f"Measured by `{found.command}` on {_machine(found)}: {said}."
 
 
 def timeline_paragraph() -> str:
     """What each engine's step is about, from the committed timelines."""
-    from experiments.timeline import sentence, timelines
+    from experiments.timeline import sentence
 
     found = gallery.committed("timeline")
-    said = "; ".join(sentence(point) for point in timelines(found) if point.spans)
+    said = "; ".join(sentence(point) for point in found.of(results.TimelinePoint) if point.spans)
     return f"Measured by `{found.command}` on {_machine(found)}: {said}."
 
 
@@ -89,8 +87,6 @@ def reference_table() -> str:
     from experiments import _reference_tables
 
     files = [cli.read_results(path) for path in sorted((gallery.RESULTS / "reference_check").glob("*.json"))]
-    if not files:
-        return "No result of the check is committed yet."
     points = [point for found in files for point in found.points]
     trained = _reference_tables.accuracies(points)
     lines = [
@@ -118,8 +114,6 @@ def cluster_list() -> str:
     from experiments._cluster_points import ETHERNET, Scaling
     from experiments._cluster_report import sentences
 
-    if not (gallery.RESULTS / "cluster_scaling.json").exists():
-        return "No result is committed yet."
     found = gallery.committed("cluster_scaling")
     scaling = Scaling.of(found)
     assert scaling is not None

@@ -15,14 +15,15 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments import _header
+from experiments import _files, _header, _reference_tables
 from experiments._apart import Apart
 from kernels import cli, progress
+from kernels.measure import results, timing
+from kernels.measure.results import Point, Results, TrainingPoint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from kernels.measure.results import AgreementPoint, Point, Results, TrainingPoint
     from rnn.engines import Engine
     from rnn.network import Weights
     from rnn.settings import Settings
@@ -40,16 +41,13 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_args(arguments)
     with cli.errors_as_lines():
-        cli.require_results(options.results)
-        if options.source:
-            found = _header.read(options.source, "comparison", _agreements)
-        else:
-            found = _measure(options, arguments)
-        from experiments import _reference_tables  # not before: it imports Numba, whose threads are set first
-
+        found = _files.read_or_measure(
+            options,
+            "comparison",
+            lambda found: _reference_tables.agreements(found.points),
+            partial(_measure, options, arguments),
+        )
         _reference_tables.show(found.points)
-        if options.results:
-            cli.write_results(options.results, found)
         _reference_tables.judge(found.points)
 
 
@@ -78,15 +76,8 @@ def _parser() -> argparse.ArgumentParser:
         "--rounds", type=cli.at_least(0), default=5, metavar="N", help="turns each, 0: no timing (default: 5)"
     )
     cli.add_threads(p)
-    p.add_argument("--results", type=Path, metavar="FILE", help="write a result file (.json)")
-    p.add_argument("--from", dest="source", type=Path, metavar="FILE", help="show a result file, measure nothing")
+    _files.add_options(p, picture=False)
     return p
-
-
-def _agreements(found: Results) -> list[AgreementPoint]:
-    from experiments import _reference_tables
-
-    return _reference_tables.agreements(found.points)
 
 
 def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
@@ -96,8 +87,6 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
         raise cli.CommandError(reason, cli.ABSENT)
     cli.use_threads(options.threads)  # before a kernel imports Numba
     cli.get_kernel(options.kernel)
-
-    from kernels.measure import results
 
     _header.show()
     return results.new("experiments.reference_check", arguments, _compare(options), ceilings=None)
@@ -127,7 +116,6 @@ def _compare(options: argparse.Namespace) -> list[Point]:
 
 
 def _side_by_side(options: argparse.Namespace, settings: Settings) -> list[Point]:
-    from kernels.measure import results, timing
     from rnn import engines
 
     agreements: list[Point] = []
@@ -185,12 +173,9 @@ class Side:
 
     def __init__(self, create: Callable[[], Engine], settings: Settings, data: Path | None) -> None:
         from rnn.batches import Batches
-        from rnn.data import DataError, load
+        from rnn.data import load
 
-        try:
-            train = load(data).train
-        except DataError as error:
-            raise cli.CommandError(str(error)) from error
+        train = load(data).train
         self._engine = create()
         self._batches = Batches(train, settings.batch_size, settings.seed, self._engine.place)
 
@@ -208,8 +193,6 @@ class Side:
 
     def turn(self) -> list[float]:
         """Seconds of a few training steps, one by one."""
-        from kernels.measure import timing
-
         x, labels = self._batches[0]
         return timing.turn(lambda: float(self._engine.train(x, labels)))  # to read the loss is to wait for a GPU
 

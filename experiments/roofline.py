@@ -10,19 +10,16 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
+from functools import partial
 
 import kernels
-from experiments import _header, _pictures
+from experiments import _files, _header
 from experiments._peak import above, has_peak
 from kernels import cli
 from kernels.ladder import LADDER
-
-if TYPE_CHECKING:
-    from kernels.measure.bandwidth import Level
-    from kernels.measure.ceilings import Ceilings
-    from kernels.measure.results import MatmulPoint, Results
+from kernels.measure import gpu_ceilings, results
+from kernels.measure.limits import Ceilings, Level
+from kernels.measure.results import MatmulPoint, Results
 
 EXAMPLES = """\
   python -m experiments.roofline
@@ -38,19 +35,14 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_args(arguments)
     with cli.errors_as_lines():
-        cli.require_results(options.results)
-        _pictures.require(options.plot)
-        if options.source:
-            found = _header.read(options.source, "roofs", lambda found: found.levels and found.ceilings)
-        else:
-            found = _measure(options, arguments)
+        found = _files.read_or_measure(
+            options, "roofs", lambda found: found.levels and found.ceilings, partial(_measure, options, arguments)
+        )
         _show(found)
-        if options.results:
-            cli.write_results(options.results, found)
         if options.plot:
             from plots import roofline
 
-            _pictures.save(roofline.draw(found), options.plot)
+            _files.save_picture(roofline.draw(found), options.plot)
         _judge(found)
 
 
@@ -65,9 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     sizes = " ".join(map(str, SIZES))
     p.add_argument("--sizes", nargs="+", type=cli.at_least(1), default=SIZES, metavar="N", help=f"(default: {sizes})")
     cli.add_threads(p)
-    p.add_argument("--results", type=Path, metavar="FILE", help="write a result file (.json)")
-    p.add_argument("--plot", type=Path, metavar="FILE", help="draw it (.png, .svg or .pdf)")
-    p.add_argument("--from", dest="source", type=Path, metavar="FILE", help="show a result file, measure nothing")
+    _files.add_options(p)
     return p
 
 
@@ -85,8 +75,6 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
     if len(families) > 1:
         raise cli.CommandError("CPU and GPU have roofs of their own: name kernels of one of them")
 
-    from kernels.measure import results
-
     _header.show()
     shapes = [Shape(size, size, size) for size in options.sizes] + list(NETWORK_SHAPES)
     scaling = Scaling(list(chosen.values()), shapes, options.threads)
@@ -99,8 +87,6 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
 
 def _roofs(family: str, threads: int) -> tuple[Ceilings, list[Level]]:
     if family == "cuda":
-        from kernels.measure import gpu_ceilings
-
         return gpu_ceilings.measure()
     from kernels.measure import bandwidth, ceilings
 
@@ -112,18 +98,16 @@ def _roof(found: Results, point: MatmulPoint) -> tuple[str, float]:
     assert found.ceilings is not None
     size = point.min_bytes
     level = next(
-        level for level in found.levels if size <= level.capacity * (point.threads if level.name < "L3" else 1)
+        level for level in found.levels if size <= level.capacity * (point.threads if level.name in ("L1", "L2") else 1)
     )
     fed = level.bandwidth * point.intensity
-    # of units for other formats no peak was measured: only memory bounds them
-    ours = point.rounds_to == "float32" and has_peak(point.kernel, found.machine.system)
-    peak = found.ceilings.peak_flops if ours else math.inf
+    bounded = has_peak(point.kernel, point.rounds_to, found.machine.system)
+    peak = found.ceilings.peak_flops if bounded else math.inf
     return ("arithmetic", peak) if peak <= fed else (level.name, fed)
 
 
 def _show(found: Results) -> None:
     from experiments._tables import marked, print_table, table
-    from kernels.measure.results import MatmulPoint
 
     assert found.ceilings is not None
     roofs = table("Measured limits", "roof", "GB/s", "GFLOP/s of multiply-adds fed from it")
@@ -132,27 +116,23 @@ def _show(found: Results) -> None:
         roofs.add_row(level.name, f"{level.bandwidth / 1e9:.0f}", f"{level.flops / 1e9:.0f}")
     print_table(roofs)
     rates = table("Kernels", "kernel", "MxKxN", "FLOP/byte", "GFLOP/s", "of its roof", "roof")
-    for point in found.points:
-        if isinstance(point, MatmulPoint) and point.samples:
+    for point in found.of(MatmulPoint):
+        if point.samples:
             name, roof = _roof(found, point)
             rate = point.rate.median
             figures = f"{point.intensity:.1f}", marked(f"{rate / 1e9:.3g}", point.seconds), f"{rate / roof:.1%}"
             rates.add_row(point.kernel, point.shape, *figures, name)
-        elif isinstance(point, MatmulPoint):
+        else:
             print(f"{point.kernel} at {point.shape} {point.status}: {point.reason}")
     print_table(rates)
 
 
 def _judge(found: Results) -> None:
-    from kernels.measure.results import MatmulPoint
-
     wrong = []
-    for point in found.points:
-        if not isinstance(point, MatmulPoint) or point.status == "skipped":
-            continue
+    for point in found.of(MatmulPoint):
         if point.status == "failed":
             wrong.append(f"{point.kernel} at {point.shape}: {point.reason}")
-        elif point.rate.median > (roof := _roof(found, point))[1]:
+        elif point.samples and point.rate.median > (roof := _roof(found, point))[1]:
             wrong.append(f"{point.kernel} at {point.shape} is " + above(f"the roof of {roof[0]}"))
     if wrong:
         raise cli.CommandError("; ".join(wrong), cli.CHECK_FAILED)

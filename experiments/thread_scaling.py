@@ -10,15 +10,13 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from experiments import _header, _pictures
+from experiments import _files, _header
 from kernels import cli, progress, threads
-
-if TYPE_CHECKING:
-    from kernels.measure.beyond import Beyond
-    from kernels.measure.results import Results, ThreadPoint
+from kernels.measure import results, timing
+from kernels.measure.beyond import Beyond, by_work
+from kernels.measure.results import Results, ThreadPoint
+from kernels.measure.timing import spread
 
 EXAMPLES = """\
   python -m experiments.thread_scaling
@@ -38,31 +36,22 @@ def main(arguments: list[str] | None = None) -> None:
         help="most threads (default: twice the cores, here %(default)s)",
     )  # fmt: skip
     p.add_argument("--rounds", type=cli.at_least(1), default=3, metavar="N", help="turns each (default: %(default)s)")
-    p.add_argument("--results", type=Path, metavar="FILE", help="write a result file (.json)")
-    p.add_argument("--plot", type=Path, metavar="FILE", help="draw it (.png, .svg or .pdf)")
-    p.add_argument("--from", dest="source", type=Path, metavar="FILE", help="show a result file, measure nothing")
+    _files.add_options(p)
     options = p.parse_args(arguments)
     with cli.errors_as_lines():
-        cli.require_results(options.results)
-        _pictures.require(options.plot)
-        if options.source:
-            found = _header.read(options.source, "times by number of threads", _by_work)
-        else:
-            found = _measure(options, arguments)
+        found = _files.read_or_measure(
+            options, "times by number of threads", _by_work, partial(_measure, options, arguments)
+        )
         _show(found)
         if options.plot:
             from plots import threads as figure
 
-            _pictures.save(figure.draw(found), options.plot)
-        if options.results:
-            cli.write_results(options.results, found)
+            _files.save_picture(figure.draw(found), options.plot)
 
 
 def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
     cli.use_threads(options.most)  # before Numba is imported: its pool never grows
     _header.show()
-
-    from kernels.measure import results, timing
 
     work = _work(options.size)
     points = []
@@ -79,8 +68,6 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
 
 
 def _turn(count: int, call: Callable[[], object]) -> list[float]:
-    from kernels.measure import timing
-
     threads.set_threads(count)
     return timing.turn(call)
 
@@ -88,9 +75,8 @@ def _turn(count: int, call: Callable[[], object]) -> list[float]:
 def _work(size: int) -> dict[str, Callable[[], object]]:
     import numpy as np
 
+    from experiments._contestants import same_start
     from rnn import engines
-    from rnn.batches import Batches
-    from rnn.data import DataError, load
     from rnn.settings import Settings
 
     random = np.random.default_rng(0)
@@ -102,11 +88,8 @@ def _work(size: int) -> dict[str, Callable[[], object]]:
         work[f"{name} at {size}"] = lambda kernel=kernel: kernel.matmul(a, b, out)  # type: ignore[misc]
     settings = Settings()
     kernel = cli.get_kernel("numba")
-    try:
-        x, labels = Batches(load().train, settings.batch_size, settings.seed)[0]
-    except DataError as error:
-        raise cli.CommandError(str(error)) from error
-    for engine in ("stepwise", "fused"):
+    _, x, labels = same_start(settings)
+    for engine in reversed(engines.names(kernel)):
         running = engines.create(engine, kernel, settings)
         work[f"training step, {engine}"] = lambda running=running: running.train(x, labels)  # type: ignore[misc]
     return work
@@ -125,15 +108,11 @@ def serial_share(counts: Sequence[int], times: Sequence[float], cores: int) -> f
 
 
 def _by_work(found: Results) -> dict[str, dict[int, ThreadPoint]]:
-    from kernels.measure.beyond import by_work
-
     return by_work(found.points)
 
 
 def _show(found: Results) -> None:
     from experiments._tables import marked, print_table, table
-    from kernels.measure.beyond import Beyond
-    from kernels.measure.timing import spread
 
     cores = found.machine.threads
     points = _by_work(found)
@@ -162,7 +141,7 @@ def sentence(beyond: Beyond, cores: int) -> str:
     if beyond.wait:
         return (
             f"Threads beyond the {cores} cores wait: {beyond.most} threads are {factors}.\n"
-            "As many c(i,j) are computed at one moment as there are cores, and vector lanes in them, to do it."
+            "At any moment only as many c(i,j) are computed as the cores have vector lanes."
         )
     return (
         f"{beyond.most} threads are {factors}: these times do not show that threads beyond the {cores} cores wait; "

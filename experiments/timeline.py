@@ -13,15 +13,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments import _header, _pictures
+from experiments import _files, _header
 from experiments._apart import Apart
 from experiments._contestants import RATE, Expected
 from experiments._timelines import Recorded, Watched
 from kernels import cli, progress
+from kernels.measure import results
+from kernels.measure.results import Results, TimelinePoint
+from kernels.measure.timeline import microseconds
+from kernels.measure.timing import spread
 
 if TYPE_CHECKING:
     from kernels import Kernel
-    from kernels.measure.results import Results, TimelinePoint
     from rnn.settings import Settings
 
 EXAMPLES = """\
@@ -36,15 +39,13 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_args(arguments)
     with cli.errors_as_lines():
-        cli.require_results(options.results)
-        _pictures.require(options.plot)
-        found = _header.read(options.source, "timelines", timelines) if options.source else _measure(options, arguments)
-        points = timelines(found)
+        found = _files.read_or_measure(
+            options, "timelines", lambda found: found.of(TimelinePoint), partial(_measure, options, arguments)
+        )
+        points = found.of(TimelinePoint)
         _show(points)
         if options.plot:
             _draw(found, options.plot)
-        if options.results:
-            cli.write_results(options.results, found)
         wrong = [f"{point.name}: {point.reason}" for point in points if point.status == "failed"]
         if wrong:
             raise cli.CommandError("; ".join(wrong), cli.CHECK_FAILED)
@@ -53,8 +54,8 @@ def main(arguments: list[str] | None = None) -> None:
 def _draw(found: Results, path: Path) -> None:
     from plots import timeline
 
-    if any(point.spans for point in timelines(found)):
-        _pictures.save(timeline.draw(found), path)
+    if any(point.spans for point in found.of(TimelinePoint)):
+        _files.save_picture(timeline.draw(found), path)
     else:
         print(f"{path} is not drawn: nothing could be recorded")
 
@@ -65,17 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--batch-size", type=cli.at_least(1), default=128, metavar="N", help="(default: %(default)s)")
     p.add_argument("--hidden", type=cli.at_least(1), default=128, metavar="N", help="(default: %(default)s)")
     cli.add_threads(p)
-    p.add_argument("--results", type=Path, metavar="FILE", help="write a result file (.json)")
-    p.add_argument("--plot", type=Path, metavar="FILE", help="draw it (.png, .svg or .pdf)")
-    p.add_argument("--from", dest="source", type=Path, metavar="FILE", help="show a result file, measure nothing")
+    _files.add_options(p)
     return p
-
-
-def timelines(found: Results) -> list[TimelinePoint]:
-    """Those of a result file."""
-    from kernels.measure.results import TimelinePoint
-
-    return [point for point in found.points if isinstance(point, TimelinePoint)]
 
 
 def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
@@ -85,13 +77,14 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
     if others := [name for name, kernel in chosen.items() if kernel.spec.family == "mpi"]:
         raise cli.CommandError(f"{others[0]} runs in other processes too, which cannot be watched from this one")
 
-    from kernels.measure import results
+    from rnn import engines
     from rnn.settings import Settings
 
     _header.show()
     settings = Settings(batch_size=options.batch_size, hidden=options.hidden, learning_rate=RATE)
     expected = Expected.of(settings)
-    entries = [(engine, kernel) for kernel in chosen.values() for engine in _engines(kernel)]
+    # the slowest first: each shows what the next takes away
+    entries = [(engine, kernel) for kernel in chosen.values() for engine in reversed(engines.names(kernel))]
     points = []
     with progress.named(len(entries)) as advance:
         for engine, kernel in entries:
@@ -100,13 +93,7 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
     return results.new("experiments.timeline", arguments, points, ceilings=None)
 
 
-def _engines(kernel: Kernel) -> tuple[str, ...]:
-    """From the slowest to the fastest, so that each shows what the next one takes away."""
-    return ("stepwise", "graph", "persistent") if kernel.spec.family == "cuda" else ("stepwise", "fused")
-
-
 def _point(engine: str, kernel: Kernel, settings: Settings, threads: int, expected: Expected) -> TimelinePoint:
-    from kernels.measure.results import TimelinePoint
     from rnn import engines
 
     point = partial(TimelinePoint, engine, kernel.name, settings.batch_size, settings.hidden, threads)
@@ -115,10 +102,9 @@ def _point(engine: str, kernel: Kernel, settings: Settings, threads: int, expect
     except engines.UnsupportedEngine as error:
         return point("skipped", str(error).partition(";")[0])
     name = f"{engine}, {kernel.name}"
-    rounds_to = "float32" if engine == "persistent" else kernel.spec.rounds_to
     with Apart(name, partial(Watched, engine, kernel.name, settings), threads) as watched:
         losses, gradients = watched.call("begin")
-        if wrong := expected.disagreement(losses, gradients, rounds_to):
+        if wrong := expected.disagreement(losses, gradients, engines.rounds_to(engine, kernel)):
             return point("failed", wrong)
         found: Recorded = watched.call("record")
     if found.reason:
@@ -128,7 +114,6 @@ def _point(engine: str, kernel: Kernel, settings: Settings, threads: int, expect
 
 def _show(points: list[TimelinePoint]) -> None:
     from experiments._tables import marked, print_table, table
-    from kernels.measure.timing import spread
 
     told = [point for point in points if point.spans]
     if told:
@@ -138,10 +123,10 @@ def _show(points: list[TimelinePoint]) -> None:
         made.columns[1].justify = "left"
         for point in told:
             for row, (phase, seconds) in enumerate(point.phases.items()):
-                made.add_row("" if row else point.name, phase, _us(seconds), f"{seconds / point.seconds:.1%}")
-            made.add_row("", "the step", _us(point.seconds), "")
+                made.add_row("" if row else point.name, phase, microseconds(seconds), f"{seconds / point.seconds:.1%}")
+            made.add_row("", "the step", microseconds(point.seconds), "")
             unwatched = spread(point.samples)
-            took = marked(_us(unwatched.median), unwatched)
+            took = marked(microseconds(unwatched.median), unwatched)
             made.add_row("", "the step, unwatched", took, "", end_section=True)
         print_table(made)
     for point in points:
@@ -155,7 +140,7 @@ def sentence(point: TimelinePoint) -> str:
     def share(*phases: str) -> str:
         return f"{sum(seconds for phase, seconds in own.items() if phase in phases) / whole:.0%}"
 
-    of = f"of a step's {_us(whole)} µs are"
+    of = f"of a step's {microseconds(whole)} µs are"
     gaps = point.count("launch gap")
     if gaps > 1:
         return f"{point.name}: {share('launch gap')} {of} gaps between {len(point.spans) - gaps} kernels"
@@ -167,10 +152,6 @@ def sentence(point: TimelinePoint) -> str:
     if "matmul and gates" in own:
         return f"{point.name}: {share('matmul and gates')} {of} one parallel region, in which nobody waits for anybody"
     return f"{point.name}: {share('matmul')} {of} {point.count('matmul')} products, the rest is what lies between them"
-
-
-def _us(seconds: float) -> str:
-    return f"{seconds * 1e6:,.1f}" if seconds < 1e-4 else f"{seconds * 1e6:,.0f}"
 
 
 if __name__ == "__main__":

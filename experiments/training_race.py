@@ -17,25 +17,24 @@ from typing import TYPE_CHECKING
 
 from experiments import _header
 from experiments._apart import Apart
-from experiments._contestants import CHECKED_STEPS, RATE, Contestant, Expected, contestants
+from experiments._contestants import CALLS, CHECKED_STEPS, RATE, Contestant, Expected, contestants
 from experiments._peak import above, has_peak
 from kernels import cli, progress
+from kernels.measure import gpu_ceilings, machine, results, timing
+from kernels.measure.limits import Ceilings
+from kernels.measure.results import Results, StepPoint
+from kernels.measure.timing import ratio, spread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from kernels.measure.ceilings import Ceilings
-    from kernels.measure.results import Results, StepPoint
 
 EXAMPLES = """\
   python -m experiments.training_race                                     everything that is installed
   python -m experiments.training_race --kernel cpu-blas cpu-numba-simd --rounds 20
   python -m experiments.training_race --kernel cuda         on a GPU: each optimisation switched off in turn
   python -m experiments.training_race --batch-size 256 --hidden 256 --results race.json
-exit codes: 0 done, 1 a contestant's loss is wrong, 2 wrong usage, 3 a kernel asked for cannot run here"""
-
-CALLS = 20  # steps on a GPU between two waits for it: to wait after each would time the waiting
-OURS = ("fused", "stepwise", "graph", "persistent")  # how the names of this project's engines begin
+exit codes: 0 done, 1 a contestant is wrong, or faster than the peak allows, 2 wrong usage, 3 a kernel asked for cannot run here"""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -50,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
         nargs="+",
         default=["numba", "cpu-blas"],
         metavar="NAME",
-        help=f"kernels of the stepwise engine: {cli.kernel_help()} (default: numba cpu-blas)",
+        help=f"kernels, each with all its engines: {cli.kernel_help()} (default: numba cpu-blas)",
     )
     p.add_argument("--batch-size", type=cli.at_least(1), default=128, metavar="N", help="(default: %(default)s)")
     p.add_argument("--hidden", type=cli.at_least(1), default=128, metavar="N", help="(default: %(default)s)")
@@ -65,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _race(options: argparse.Namespace, arguments: list[str]) -> None:
-    from kernels.measure import ceilings, machine, results, timing
+    from kernels.measure import ceilings
     from rnn.settings import Settings
 
     _header.show()
@@ -110,15 +109,13 @@ def _race(options: argparse.Namespace, arguments: list[str]) -> None:
     points += [results.StepPoint(name, **setting, status="skipped", reason=reason) for name, reason in absent.items()]
 
     def peak(name: str) -> float | None:
-        if not entries[name].on_gpu:
-            return limits.peak_flops if has_peak(name, machine.system()) else None
-        # a tensor core's peak was not measured
-        return chip.peak_flops if chip and entries[name].rounds_to == "float32" else None
+        measured = chip if entries[name].on_gpu else limits
+        bounded = has_peak(name, entries[name].rounds_to, machine.system())
+        return measured.peak_flops if measured and bounded else None
 
+    found = results.new("experiments.training_race", arguments, points, limits, gpu_ceilings=chip)
+    cli.write_results(options.results, found)
     _show(points, options, peak, chip)
-    if options.results:
-        found = results.new("experiments.training_race", arguments, points, limits, gpu_ceilings=chip)
-        cli.write_results(options.results, found)
     wrong = [f"{point.contestant}: {point.reason}" for point in points if point.status == "failed"]
     flops = _flops(options.batch_size, options.hidden)
     wrong += [
@@ -133,7 +130,6 @@ def _race(options: argparse.Namespace, arguments: list[str]) -> None:
 def _gpu_limits() -> Ceilings:
     import msgspec
 
-    from kernels.measure import gpu_ceilings
     from rnn import grid_barrier
 
     chip, _ = gpu_ceilings.measure()
@@ -151,7 +147,6 @@ class Racer:
 
     def begin(self) -> tuple[float, list[float], dict[str, NDArray]]:
         """Seconds of the very first step, the losses of the first ones, and the first gradients."""
-        from kernels.measure import timing
         from rnn.arrays import to_host
 
         # arrays that the next call overwrites
@@ -162,7 +157,6 @@ class Racer:
 
     def turn(self) -> list[float]:
         """Seconds of a step, a few times."""
-        from kernels.measure import timing
 
         def steps() -> float:
             for _ in range(self._calls - 1):
@@ -176,7 +170,6 @@ def _show(
     points: list[StepPoint], options: argparse.Namespace, peak: Callable[[str], float | None], chip: Ceilings | None
 ) -> None:
     from experiments._tables import marked, print_table, table
-    from kernels.measure.timing import ratio, spread
 
     timed = _by_speed(points)
     title = f"One training step: batch {options.batch_size}, hidden {options.hidden}, {options.threads} threads"
@@ -209,32 +202,25 @@ def sentences(points: Sequence[StepPoint]) -> list[str]:
 
     On a GPU also the persistent engine against cuDNN's LSTM in a CUDA graph, and the graph against single launches.
     """
-    from kernels.measure.timing import ratio
+    from experiments._reference_tables import against_tensorflow
 
     timed = _by_speed(points)
-    ours = next((point for point in timed if point.contestant.startswith(OURS)), None)
+    ours = next((point for point in timed if point.ours), None)
     theirs = next((point for point in timed if point.contestant.startswith("TensorFlow")), None)
     said = []
     if len(timed) > 1:
         times = ratio(timed[1].samples, timed[0].samples)
-        factor = f"{times.median:.2f} ± {times.half_range:.2f}"
-        said.append(f"{timed[0].contestant} is {factor} times as fast as {timed[1].contestant}")
+        said.append(f"{timed[0].contestant} is {times} times as fast as {timed[1].contestant}")
     if ours and theirs:
-        times = ratio(theirs.samples, ours.samples)
-        factor, mode = f"{times.median:.2f} ± {times.half_range:.2f}", theirs.contestant.split()[-1]
-        said.append(f"{ours.contestant} is {factor} times as fast as TensorFlow's best mode, {mode}")
+        said.append(against_tensorflow(ours, theirs))
     for one, other in (("persistent, ", "PyTorch, cuDNN, CUDA graph"), ("graph, ", "stepwise, ")):
         if (fast := _whole(timed, one)) and (slow := _whole(timed, other)):
-            times = ratio(slow.samples, fast.samples)
-            factor = f"{times.median:.2f} ± {times.half_range:.2f}"
-            said.append(f"{fast.contestant} is {factor} times as fast as {slow.contestant}")
+            said.append(f"{fast.contestant} is {ratio(slow.samples, fast.samples)} times as fast as {slow.contestant}")
     return said
 
 
 def floor(points: Sequence[StepPoint], chip: Ceilings | None) -> list[str]:
     """How far the persistent engine is from its floor: the arithmetic, and its two barriers of all blocks."""
-    from kernels.measure.timing import spread
-
     ours = _whole(_by_speed(points), "persistent, ")
     if ours is None or chip is None or chip.grid_barrier is None:
         return []
@@ -254,16 +240,12 @@ def _whole(timed: Sequence[StepPoint], begin: str) -> StepPoint | None:
 
 
 def _by_speed(points: Sequence[StepPoint]) -> list[StepPoint]:
-    from kernels.measure.timing import spread
-
     return sorted((point for point in points if point.samples), key=lambda point: spread(point.samples).median)
 
 
 def arithmetic_limit(found: Results) -> float | None:
     """Seconds of a step at the measured peak; None where no peak was measured, or no step."""
-    from kernels.measure.results import StepPoint
-
-    steps = [point for point in found.points if isinstance(point, StepPoint)]
+    steps = found.of(StepPoint)
     if found.ceilings is None or not steps:
         return None
     return _flops(steps[0].batch_size, steps[0].hidden) / found.ceilings.peak_flops

@@ -168,9 +168,10 @@ def _mpi(spec: KernelSpec) -> Kernel:
     """Under mpiexec only rank 0 gets it: the others do their share of its products, and end with it."""
     if reason := launcher.why_no_mpi():
         raise KernelUnavailable(f"{spec.name} cannot run here: {reason}")
-    summa = importlib.import_module(spec.module)
-    importlib.import_module("kernels.mpi.local").local()  # before anyone waits for a product
-    importlib.import_module("kernels.mpi.ranks").serve_unless_first(summa.multiply)
+    from kernels.mpi import local, ranks, summa
+
+    local.local()  # before anyone waits for a product
+    ranks.serve_unless_first(summa.multiply)
     return Kernel(spec, summa.product)
 
 

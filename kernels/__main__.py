@@ -57,15 +57,16 @@ def _print_ladder() -> None:
 
     console = Console()
     console.print(describe().sentence(), highlight=False)
+    reasons = available()
     for spec in LADDER:
-        reason = available()[spec.name]
+        reason = reasons[spec.name]
         here = "[green]available[/]" if reason is None else f"[yellow]not here: {escape(reason)}[/]"
         console.print(f"\n[bold]{spec.name}[/]  {here}", highlight=False)
         text = f"{escape(spec.idea)}\n[dim]limit:[/] {escape(spec.bottleneck)}"
         console.print(Padding(text, (0, 0, 0, 4), expand=False), highlight=False)
     console.print()
     for alias, candidates in ALIASES.items():
-        first = next((name for name in candidates if available()[name] is None), "nothing that can run here")
+        first = next((name for name in candidates if reasons[name] is None), "nothing that can run here")
         console.print(f"{alias:7} means {first}", highlight=False)
     missing = why_no_compiler()
     console.print(

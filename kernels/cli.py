@@ -214,10 +214,12 @@ def read_results(path: Path) -> Results:
         raise CommandError(str(error)) from error
 
 
-def write_results(path: Path, results: Results) -> None:
-    """Write a result file, or end the command."""
+def write_results(path: Path | None, results: Results) -> None:
+    """Write a result file where a path is given, or end the command."""
     from kernels.measure.results import write
 
+    if path is None:
+        return
     try:
         write(path, results)
     except OSError as error:

@@ -8,19 +8,17 @@ import sys
 from kernels.mpi.launcher import by_open_mpi, started
 from kernels.quota import within_quota
 
-__all__ = ["cores", "cores_each", "set_threads", "withheld"]
+__all__ = ["cores", "cores_each", "own_cores", "set_threads", "withheld"]
 
 
 def cores() -> int:
     """Cores this process may use: fewer than the machine has, in a container or under taskset."""
-    return within_quota(_bound(0))
+    return within_quota(len(own_cores()))
 
 
-def _bound(process: int) -> int:
-    """Cores that a process may run on, 0 for this one."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(process))
-    return os.cpu_count() or 1
+def own_cores(process: int = 0) -> set[int]:
+    """The numbers of the cores that a process may run on, 0 for this one; of all where the system binds none."""
+    return os.sched_getaffinity(process) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
 def cores_each() -> int:
@@ -31,13 +29,15 @@ def cores_each() -> int:
 
 def withheld() -> str | None:
     """What to do about Open MPI's launcher where it leaves this process fewer cores than its share, or None."""
-    if _bound(0) >= _share() or not by_open_mpi():
+    if len(own_cores()) >= _share() or not by_open_mpi():
         return None
-    return f"each bound to {_bound(0)} of the {_share()} cores it could have, unless mpiexec is told --bind-to none"
+    return (
+        f"each bound to {len(own_cores())} of the {_share()} cores it could have, unless mpiexec is told --bind-to none"
+    )
 
 
 def _share() -> int:
-    return within_quota(_bound(os.getppid())) // started().here
+    return within_quota(len(own_cores(os.getppid()))) // started().here
 
 
 def set_threads(threads: int) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from plots.style import themed
+from plots.style import entitle, themed
 
 __all__ = ["Tested", "draw"]
 
@@ -43,8 +43,8 @@ def draw(tests: Sequence[Tested], theme: str = "light") -> Figure:
         axes.invert_yaxis()
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-        axes.grid(True, axis="x", linewidth=0.6)
+        axes.grid(True, axis="x")
         axes.set_xlabel("accuracy, with its 95% interval")
-        figure.legend(frameon=False, loc="outside upper right", ncols=2, fontsize=12)
-        figure.suptitle("How sure is an accuracy?", x=0.01, ha="left", fontsize=15, fontweight="bold")
+        figure.legend(loc="outside upper right", ncols=2, fontsize=12)
+        entitle(figure, "How sure is an accuracy?")
     return figure

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from kernels.measure.machine import Machine
-from plots.style import Theme, themed
+from plots.labels import apart
+from plots.style import Theme, entitle, themed
 
 __all__ = ["Panel", "draw"]
 
@@ -46,8 +47,8 @@ def draw(panels: Sequence[Panel], machine: Machine, theme: str = "light") -> Fig
         for axes in grid[:, 0]:
             axes.set_ylabel("speed-up over one process")
         handles, labels = grid.flat[0].get_legend_handles_labels()
-        figure.legend(handles, labels, frameon=False, fontsize=10, loc="outside lower left", ncols=2)
-        figure.suptitle("What a thousand processes would buy", x=0.01, ha="left", fontsize=15, fontweight="bold")
+        figure.legend(handles, labels, fontsize=10, loc="outside lower left", ncols=2)
+        entitle(figure, "What a thousand processes would buy")
     return figure
 
 
@@ -75,16 +76,14 @@ def _panel(axes: Axes, panel: Panel, colours: Theme) -> None:
         axis.set_ticks(_TICKS)
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axis.set_minor_locator(NullLocator())
-    axes.grid(True, linewidth=0.6)
+    axes.grid(True)
     axes.set_title(panel.title, fontsize=11)
     axes.text(0.98, 0.04, panel.note, transform=axes.transAxes, ha="right", fontsize=10)
 
 
 def _efficiencies(axes: Axes, ends: Mapping[str, tuple[int, float]]) -> None:
     """Beside the curves' ends, apart from each other."""
-    above = float("inf")
-    for colour, (count, speed_up) in sorted(ends.items(), key=lambda end: -end[1][1]):
-        above = height = min(speed_up, above / 1.55)
-        axes.annotate(
-            f"{100 * speed_up / count:.2g}% of ideal", (count * 1.2, height), color=colour, va="center", fontsize=10
-        )
+    heights = apart({colour: speed_up for colour, (_, speed_up) in ends.items()}, 1.55)
+    for colour, (count, speed_up) in ends.items():
+        place = (count * 1.2, heights[colour])
+        axes.annotate(f"{100 * speed_up / count:.2g}% of ideal", place, color=colour, va="center", fontsize=10)

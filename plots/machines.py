@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MultipleLocator, NullLocator
 
 from kernels.measure.results import TranscriptLine
-from plots.style import Theme, themed
+from plots.style import Theme, entitle, themed
 
 __all__ = ["Run", "draw"]
 
@@ -46,12 +46,10 @@ def draw(runs: Sequence[Run], theme: str = "light") -> Figure:
         for axes, axis in ((left, left.yaxis), (right, right.xaxis)):
             axis.set_major_formatter(FuncFormatter(_duration))
             axis.set_minor_locator(NullLocator())
-            axes.grid(True, linewidth=0.6)
+            axes.grid(True)
         left.set_yticks(ticks)
-        figure.legend(
-            *_legend(left, runs, colour), frameon=False, fontsize=10, loc="outside lower left", ncols=min(3, len(runs))
-        )
-        figure.suptitle("The same training on several machines", x=0.01, ha="left", fontsize=15, fontweight="bold")
+        figure.legend(*_legend(left, runs, colour), fontsize=10, loc="outside lower left", ncols=min(3, len(runs)))
+        entitle(figure, "The same training on several machines")
     return figure
 
 

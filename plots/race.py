@@ -6,16 +6,14 @@ from matplotlib.figure import Figure
 
 from kernels.measure.results import Results, StepPoint
 from kernels.measure.timing import spread
-from plots.style import themed
+from plots.style import entitle, themed
 
 __all__ = ["draw"]
-
-_OURS = ("fused", "stepwise", "graph", "persistent")
 
 
 def draw(results: Results, limit: float | None, theme: str = "light") -> Figure:
     """Fastest on top; this project's engines coloured. limit: seconds that the arithmetic alone would take."""
-    points = [point for point in results.points if isinstance(point, StepPoint) and point.samples]
+    points = [point for point in results.of(StepPoint) if point.samples]
     points.sort(key=lambda point: spread(point.samples).median)
     with themed(theme) as colours:
         figure = Figure(figsize=(10, 1.6 + 0.42 * len(points)), layout="constrained")
@@ -24,7 +22,7 @@ def draw(results: Results, limit: float | None, theme: str = "light") -> Figure:
         for place, point in enumerate(points):
             low, median, high = (1e3 * seconds for seconds in spread(point.samples))
             longest = max(longest, high)
-            colour = colours.series[5] if point.contestant.startswith(_OURS) else colours.series[0]
+            colour = colours.series[5] if point.ours else colours.series[0]
             axes.barh(place, median, color=colour, height=0.68)
             axes.plot([low, high], [place, place], color=colours.ink, linewidth=1.5)
             axes.annotate(
@@ -42,12 +40,10 @@ def draw(results: Results, limit: float | None, theme: str = "light") -> Figure:
             axes.set_ylim(len(points) + 0.1, -0.6)
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel("ms for one training step; bar = median, line = interquartile range")
-        figure.suptitle("One training step, in turns", x=0.01, ha="left", fontsize=15, fontweight="bold")
+        caption = ""
         if points:
             first, machine = points[0], results.machine
-            figure.supxlabel(
-                f"{machine.cpu}, {machine.cores} cores, {first.threads} threads; LSTM of {first.hidden}, "
-                f"batch {first.batch_size}; blue: this project's",
-                x=0.01, ha="left", fontsize=10,
-            )  # fmt: skip
+            caption = f"{machine.cpu}, {machine.cores} cores, {first.threads} threads; LSTM of {first.hidden}, "
+            caption += f"batch {first.batch_size}; blue: this project's"
+        entitle(figure, "One training step, in turns", caption)
     return figure

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter
 
 from kernels.measure.results import MatmulPoint, Results
 from plots.labels import apart
-from plots.style import Theme, series, themed
+from plots.style import Theme, entitle, series, themed
 
 __all__ = ["draw"]
 
@@ -24,7 +24,7 @@ _BESIDE = 1.15  # factor between two shapes of one intensity: their marks stand 
 def draw(results: Results, theme: str = "light") -> Figure:
     """Log-log: a slanted roof for each level of memory, a flat one for arithmetic, a point per kernel and shape."""
     assert results.ceilings is not None
-    points = [point for point in results.points if isinstance(point, MatmulPoint) and point.samples]
+    points = [point for point in results.of(MatmulPoint) if point.samples]
     with themed(theme) as colours:
         figure = Figure(figsize=(10, 6), layout="constrained")
         axes = figure.subplots()
@@ -33,7 +33,7 @@ def draw(results: Results, theme: str = "light") -> Figure:
         axes.set_xlim(_LEFT, _RIGHT)
         peak = results.ceilings.peak_flops
         axes.set_ylim(min((point.rate[0] for point in points), default=peak) / 1e9 / 15, peak / 1e9 * 2)
-        axes.grid(True, which="major", linewidth=0.6)
+        axes.grid(True)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.set_xlabel(
@@ -42,9 +42,8 @@ def draw(results: Results, theme: str = "light") -> Figure:
         axes.set_ylabel("GFLOP/s")
         _roofs(axes, results, colours)
         _points(axes, points, colours)
-        figure.suptitle("Under the roofs", x=0.01, ha="left", fontsize=15, fontweight="bold")
         caption = f"{_whose(results, points)}; medians; shapes of one intensity side by side"
-        figure.supxlabel(caption, x=0.01, ha="left", fontsize=9)
+        entitle(figure, "Under the roofs", caption)
     return figure
 
 
@@ -100,4 +99,4 @@ def _points(axes: Axes, points: Sequence[MatmulPoint], colours: Theme) -> None:
     for name in names:
         axes.plot([], [], "o", color=colour[name], label=name)
     if points:
-        axes.legend(frameon=False, fontsize=10, loc="upper left", bbox_to_anchor=(1.01, 1))
+        axes.legend(fontsize=10, loc="upper left", bbox_to_anchor=(1.01, 1))

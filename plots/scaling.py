@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from kernels.measure.results import MatmulPoint, Results
 from plots.labels import apart
-from plots.style import Theme, is_yardstick, line_styles, series, themed
+from plots.style import Theme, entitle, is_yardstick, line_styles, series, themed
 
 __all__ = ["draw"]
 
@@ -20,7 +20,7 @@ _LABELS = 20  # how many fit one above another
 
 def draw(results: Results, theme: str = "light") -> Figure:
     """GFLOP/s against N (both logarithmic), band = interquartile range; other shapes beside it as points."""
-    points = [point for point in results.points if isinstance(point, MatmulPoint) and point.samples]
+    points = [point for point in results.of(MatmulPoint) if point.samples]
     squares = [point for point in points if point.square]
     others = [point for point in points if not point.square]
     with themed(theme) as colours:
@@ -36,15 +36,12 @@ def draw(results: Results, theme: str = "light") -> Figure:
         if others:
             _shapes(panels[-1], others, colour, label=not squares)
         panels[0].set_ylabel("GFLOP/s")
-        figure.suptitle("C = A·B, one kernel after another", x=0.01, ha="left", fontsize=15, fontweight="bold")
         machine = results.machine
         threads = max((point.threads for point in points), default=machine.threads)
         gpus = "".join(f", {gpu.name}" for gpu in machine.gpus[:1] if results.gpu_ceilings)
-        figure.supxlabel(
-            f"{machine.cpu}, {machine.cores} cores, {threads} threads{gpus}, float32 from N(0,1); "
-            "line = median, band = interquartile range",
-            x=0.01, ha="left", fontsize=9,
-        )  # fmt: skip
+        caption = f"{machine.cpu}, {machine.cores} cores, {threads} threads{gpus}, float32 from N(0,1); "
+        caption += "line = median, band = interquartile range"
+        entitle(figure, "C = A·B, one kernel after another", caption)
     return figure
 
 
@@ -102,12 +99,12 @@ def _shapes(panel: Axes, points: Sequence[MatmulPoint], colour: dict[str, str], 
     panel.set_xlim(-0.5, len(shapes) - 0.5)
     panel.set_xlabel("MxKxN (t: transposed)")
     if label:
-        panel.legend(frameon=False, fontsize=9)
+        panel.legend(fontsize=9)
 
 
 def _limits(panel: Axes, points: Sequence[MatmulPoint], results: Results, colours: Theme) -> None:
     panel.set_yscale("log")
-    panel.grid(True, which="major", axis="both", linewidth=0.6)
+    panel.grid(True)
     panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     slowest = min((point.rate[0] for point in points), default=1e9) / 1e9
     fastest = max((point.rate[2] for point in points), default=1e9) / 1e9

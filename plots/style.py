@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 
 from kernels.measure.files import write_atomically
 
-__all__ = ["THEMES", "Theme", "is_yardstick", "line_styles", "save", "series", "themed"]
+__all__ = ["THEMES", "Theme", "entitle", "is_yardstick", "line_styles", "save", "series", "themed"]
 
 
 @dataclass(frozen=True)
@@ -59,15 +60,27 @@ def themed(name: str) -> Iterator[Theme]:
         "axes.spines.right": False,
         "axes.titlelocation": "left",
         "axes.titlesize": 13,
+        "figure.titlesize": 15,
+        "figure.titleweight": "bold",
+        "figure.labelsize": 9,
         "font.size": 11,
+        "grid.linewidth": 0.6,
+        "legend.frameon": False,
     }
     with mpl.rc_context(settings):  # type: ignore[arg-type]
         yield theme
 
 
+def entitle(figure: Figure, title: str, caption: str = "") -> None:
+    """The figure's title above, and whose figures they are below, both from the left edge."""
+    figure.suptitle(title, x=0.01, ha="left")
+    if caption:
+        figure.supxlabel(caption, x=0.01, ha="left")
+
+
 def is_yardstick(name: str) -> bool:
-    """Whether a kernel is a vendor's library."""
-    return any(part.endswith("blas") for part in name.split("-"))
+    """Whether a kernel is a vendor's library, also where more than its name is said, as in ``cpu-blas at 1024``."""
+    return re.search(r"blas\b", name) is not None
 
 
 def series(names: Sequence[str], theme: Theme) -> dict[str, str]:

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from kernels.measure.beyond import Beyond, by_work
 from kernels.measure.results import Results
 from kernels.measure.timing import spread
-from plots.style import series, themed
+from plots.style import entitle, series, themed
 
 __all__ = ["draw"]
 
@@ -36,9 +36,9 @@ def draw(results: Results, theme: str = "light") -> Figure:
         axes.set_ylim(0, max(cores, 1) * 1.2)
         axes.set_xlabel(f"threads, on {results.machine.cpu}; line = median, band = interquartile range")
         axes.set_ylabel("speed-up over 1 thread")
-        axes.grid(True, axis="y", linewidth=0.6)
-        figure.legend(frameon=False, fontsize=11, loc="outside lower left", ncols=3)
+        axes.grid(True, axis="y")
+        figure.legend(fontsize=11, loc="outside lower left", ncols=3)
         beyond = Beyond.of(results.points, cores)
         title = "Threads beyond the cores wait" if beyond and beyond.wait else "Speed-up by number of threads"
-        figure.suptitle(title, x=0.01, ha="left", fontsize=15, fontweight="bold")
+        entitle(figure, title)
     return figure

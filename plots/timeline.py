@@ -12,9 +12,9 @@ from matplotlib.transforms import Bbox, TransformedBbox
 from mpl_toolkits.axes_grid1.inset_locator import BboxConnectorPatch
 
 from kernels.measure.results import Results, TimelinePoint
-from kernels.measure.timeline import Phase
+from kernels.measure.timeline import Phase, microseconds
 from kernels.measure.timing import spread
-from plots.style import Theme, themed
+from plots.style import Theme, entitle, themed
 
 __all__ = ["draw"]
 
@@ -29,7 +29,7 @@ def draw(results: Results, theme: str = "light") -> Figure:
 
     Steps of very different lengths have a scale each; then a line over each strip compares them.
     """
-    points = [point for point in results.points if isinstance(point, TimelinePoint) and point.spans]
+    points = [point for point in results.of(TimelinePoint) if point.spans]
     longest = max(point.seconds for point in points)
     shared = longest <= _SAME_SCALE * min(point.seconds for point in points)
     heights = [height for point in points for height in (_STRIP, _ENLARGED if _has_detail(point) else 0.1)]
@@ -40,14 +40,13 @@ def draw(results: Results, theme: str = "light") -> Figure:
             strip = figure.add_subplot(grid[2 * row, 0])
             _strip(strip, point, colours)
             strip.set_xlim(0, 1e6 * (longest if shared else point.seconds))
-            strip.set_title(f"{point.name}: {_us(point.seconds)} µs", fontsize=12, fontweight="bold", pad=12)
+            strip.set_title(f"{point.name}: {microseconds(point.seconds)} µs", fontsize=12, fontweight="bold", pad=12)
             if not shared:
                 _compare(strip, point.seconds / longest, colours)
             if _has_detail(point):
                 _enlarge(figure, strip, figure.add_subplot(grid[2 * row + 1, 0]), point, colours)
             _sums(figure.add_subplot(grid[2 * row : 2 * row + 2, 1]), point, colours)
-        figure.suptitle("Where a training step goes", x=0.01, ha="left", fontsize=15, fontweight="bold")
-        figure.supxlabel(_caption(results, points, shared), x=0.01, ha="left", fontsize=9)
+        entitle(figure, "Where a training step goes", _caption(results, points, shared))
     return figure
 
 
@@ -130,7 +129,7 @@ def _sums(axes: Axes, point: TimelinePoint, colours: Theme) -> None:
     for line, (phase, seconds) in enumerate(point.phases.items(), 1):
         write(line, 0.0, "■", _colours(colours)[phase], "left")
         write(line, 0.07, phase, colours.ink, "left")
-        write(line, 0.82, _us(seconds), colours.ink)
+        write(line, 0.82, microseconds(seconds), colours.ink)
         write(line, 1.0, f"{seconds / point.seconds:.1%}", colours.ink)
 
 
@@ -143,7 +142,7 @@ def _caption(results: Results, points: list[TimelinePoint], shared: bool) -> str
     ]
     names = [point.engine if len({point.kernel for point in points}) == 1 else point.name for point in points]
     unwatched = ", ".join(
-        f"{_us(spread(point.samples).median)} ({name})" for name, point in zip(names, points, strict=True)
+        f"{microseconds(spread(point.samples).median)} ({name})" for name, point in zip(names, points, strict=True)
     )
     scale = "" if shared else "; each strip has its own scale, the line above it compares"
     return (
@@ -151,7 +150,3 @@ def _caption(results: Results, points: list[TimelinePoint], shared: bool) -> str
         f"{'; '.join(where)}; LSTM of {one.hidden}, batch {one.batch_size}\n"
         f"unwatched a step took {unwatched}"
     )
-
-
-def _us(seconds: float) -> str:
-    return f"{seconds * 1e6:,.1f}" if seconds < 1e-4 else f"{seconds * 1e6:,.0f}"

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.cache import cache
+from kernels.cli import CommandError
 
 __all__ = ["DataError", "Dataset", "Split", "load"]
 
@@ -33,8 +34,8 @@ CLASSES = 10
 _DIMENSIONS = {"images": 3, "labels": 1}
 
 
-class DataError(ValueError):
-    """The data cannot be used; the message names the file and says why."""
+class DataError(CommandError):
+    """The data cannot be used; the message names the file and says why, and ends a command."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from rnn.network import Weights
 from rnn.settings import Settings
 from rnn.stepwise import Stepwise
 
-__all__ = ["Engine", "UnsupportedEngine", "choose", "create", "passed_over", "verify"]
+__all__ = ["Engine", "UnsupportedEngine", "choose", "create", "names", "passed_over", "rounds_to", "verify"]
 
 # the fastest first
 _CPU = {"fused": ("rnn.fused_cpu", "FusedCPU"), "stepwise": ("rnn.stepwise", "Stepwise")}
@@ -59,6 +59,16 @@ def choose(asked: str, kernel: Kernel, settings: Settings) -> str:
     if why_not := _why_not(asked, kernel, settings):
         raise UnsupportedEngine(f"{why_not}; leave out --engine, or name --engine stepwise")
     return asked
+
+
+def names(kernel: Kernel) -> tuple[str, ...]:
+    """The engines there are for such a kernel, the fastest first."""
+    return tuple(_engines(kernel))
+
+
+def rounds_to(name: str, kernel: Kernel) -> str:
+    """The format of the operands of an engine's products: the persistent one makes them itself, in float32."""
+    return "float32" if name == "persistent" else kernel.spec.rounds_to
 
 
 def passed_over(chosen: str, kernel: Kernel, settings: Settings) -> list[str]:

@@ -19,7 +19,7 @@ from kernels.contract import VerificationError
 from kernels.measure import machine, results, timing
 from rnn import checkpoint, engines, report, resume
 from rnn.batches import Batches, as_steps
-from rnn.data import DataError, load
+from rnn.data import load
 from rnn.interrupt import interrupt_flag
 from rnn.stepwise import Stepwise
 from rnn.team import Team
@@ -58,10 +58,7 @@ class Run:
         with self.team.agreeing():
             self.settings = resume.settings(options, saved)
             self._choose_engine(saved)
-            try:
-                self.data = load(options.data)
-            except DataError as error:
-                raise cli.CommandError(str(error)) from error
+            self.data = load(options.data)
         self.team.require_same(self._facts)
         batch, seed = self.settings.batch_size, self.settings.seed
         self.batches = Batches(self.data.train, batch, seed, self.engine.place, self.team.share(batch))

@@ -10,8 +10,7 @@ from matplotlib.text import Text
 
 from kernels.ladder import LADDER
 from kernels.measure import machine, results
-from kernels.measure.bandwidth import Level
-from kernels.measure.ceilings import Ceilings
+from kernels.measure.limits import Ceilings, Level
 from plots import accuracy, cluster, machines, race, roofline, scaling, threads
 from plots.style import THEMES, is_yardstick
 
@@ -138,6 +137,7 @@ def test_accuracy_stands_in_its_runs_row_in_its_colour():
 
 def test_every_yardstick_of_the_ladder_is_drawn_as_one():
     assert {spec.name for spec in LADDER if is_yardstick(spec.name)} == {s.name for s in LADDER if not s.handwritten}
+    assert is_yardstick("cpu-blas at 1024")
 
 
 def test_a_roofline_of_wrong_kernels_alone_has_its_roofs():

@@ -93,8 +93,8 @@ _HELPER = "def times(x, y):\n    return x * y\n\n\n"
             None,
             "shared.array",
         ),
-        ("@cuda.jit\n", "", 7, "no kernel of a GPU"),
-        ("@cuda.jit\n", "from numba import njit\n\n\n@njit\n", 10, "no kernel of a GPU"),
+        ("@cuda.jit\n", "", 7, "not a GPU kernel"),
+        ("@cuda.jit\n", "from numba import njit\n\n\n@njit\n", 10, "not a GPU kernel"),
     ],
 )
 def test_what_no_gpu_can_run_is_rejected(old: str, new: str, line: int | None, says: str, tmp_path: Path) -> None:

@@ -34,8 +34,7 @@ from experiments._scaling import Scaling
 from kernels import cli, contract
 from kernels.ladder import KernelSpec
 from kernels.measure import results
-from kernels.measure.bandwidth import Level
-from kernels.measure.ceilings import Ceilings
+from kernels.measure.limits import Ceilings, Level
 from kernels.shapes import Shape
 from plots.style import THEMES
 from rnn import reference_network
@@ -176,9 +175,9 @@ def test_a_rate_above_the_measured_peak_is_rejected(
 
 
 def test_apples_blas_has_units_that_the_peak_was_not_measured_with() -> None:
-    assert has_peak("cpu-blas", "Linux x86_64")
-    assert not has_peak("cpu-blas", "Darwin arm64")
-    assert has_peak("fused, cpu-numba-simd", "Darwin arm64")
+    assert has_peak("cpu-blas", "float32", "Linux x86_64")
+    assert not has_peak("cpu-blas", "float32", "Darwin arm64")
+    assert has_peak("fused, cpu-numba-simd", "float32", "Darwin arm64")
     scaling = Scaling([kernels.get("cpu-blas")], [], threads=1)
     scaling.limits, scaling._system = {"cpu": Ceilings(1, 100.0, 1e9)}, "Darwin arm64"
     assert not scaling._impossible(scaling.kernels[0], 200.0)

@@ -218,7 +218,7 @@ def test_race_against_cublas(clock: Clock, tmp_path: Path, capsys: pytest.Captur
     gpu_race.main(["--from", str(file)])
     machine_line, tables = capsys.readouterr().out.split("\n", 1)
     assert "; measured 20" in machine_line
-    assert shown.endswith(tables)
+    assert tables in shown
 
 
 def test_race_takes_no_more_samples_of_a_slow_kernel_than_it_must(clock: Clock, tmp_path: Path) -> None:
@@ -377,7 +377,7 @@ def test_race_takes_only_kernels_of_the_gpu(clock: Clock, capsys: pytest.Capture
     with pytest.raises(SystemExit) as ended:
         gpu_race.main(["--kernel", "cpu-blas"])
     assert ended.value.code == cli.USAGE
-    assert "cpu-blas does not run on the GPU" in capsys.readouterr().err
+    assert "not CUDA kernels: cpu-blas" in capsys.readouterr().err
 
 
 def test_scaling_takes_both_families_and_keeps_copies_apart(clock: Clock, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_version_1(groups: Path, microseconds: str, cores: int | None) -> None:
 
 
 def test_threads_are_no_more_than_the_quota(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "_bound", lambda process: 8)
+    monkeypatch.setattr(threads, "own_cores", lambda process=0: set(range(8)))
     monkeypatch.setattr(threads, "started", lambda: SimpleNamespace(here=2))
     for limit, cores, each in ((None, 8, 4), (1, 1, 1), (6, 6, 3), (64, 8, 4)):
         monkeypatch.setattr(quota, "cores_of_quota", lambda limit=limit: limit)

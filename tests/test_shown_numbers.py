@@ -22,8 +22,7 @@ from experiments._contestants import Contestant, Expected, Runner
 from experiments._scaling import Scaling
 from kernels.contract import Reference
 from kernels.measure import results, timing
-from kernels.measure.bandwidth import Level
-from kernels.measure.ceilings import Ceilings
+from kernels.measure.limits import Ceilings, Level
 from kernels.shapes import Shape
 from kernels.threads import cores
 from tests.clock import Clock

@@ -12,8 +12,7 @@ import pytest
 
 from experiments import _tables, training_race
 from kernels.measure import results, timing
-from kernels.measure.bandwidth import Level
-from kernels.measure.ceilings import Ceilings
+from kernels.measure.limits import Ceilings, Level
 from tests.points import timeline_point
 from tests.test_cluster import _scaling
 from tests.test_reference_check import _agreement

@@ -91,7 +91,7 @@ def test_a_gpus_step_is_shown_launch_by_launch(gpu: Cupti, tmp_path: Path, capsy
     file = tmp_path / "run.json"
     timeline.main([*SMALL, "--kernel", "cuda", "--results", str(file)])
     shown = capsys.readouterr().out
-    stepwise, graph, persistent = timeline.timelines(results.read(file))
+    stepwise, graph, persistent = results.read(file).of(results.TimelinePoint)
     # forward, output, its two gradients, back, weights; lstm_forward and _backward; softmax, 2 sums, 4 updates
     products, gates, others = 28 + 3 + 27 + 1, 28 + 28, 1 + 2 + 4
     count = products + gates + others
@@ -129,7 +129,7 @@ def test_an_engine_that_cannot_be_recorded_is_left_out_in_one_line(
         assert (
             f"\nstepwise, cuda-cupy-register skipped: {reason}\ngraph, cuda-cupy-register skipped: {reason}\n" in shown
         )
-        assert [point.reason for point in timeline.timelines(results.read(file))][:2] == [reason, reason]
+        assert [point.reason for point in results.read(file).of(results.TimelinePoint)][:2] == [reason, reason]
         assert "run.png is not drawn: nothing could be recorded" in shown
         assert not picture.exists()
 
@@ -200,7 +200,7 @@ def test_clocks_without_their_rate_are_no_times(persistent: Watched, monkeypatch
 def test_a_step_on_the_gpu_is_seen_whole(tmp_path: Path) -> None:
     file = tmp_path / "run.json"
     timeline.main(["--kernel", "cuda-cupy-register", "--results", str(file)])
-    seen = [point for point in timeline.timelines(results.read(file)) if point.spans]
+    seen = [point for point in results.read(file).of(results.TimelinePoint) if point.spans]
     if not seen:
         pytest.skip("no engine can be watched here")
     for point in seen:
@@ -269,7 +269,7 @@ def test_the_engines_of_a_cpu_from_the_command_to_the_picture(
     assert picture.read_bytes().startswith(b"\x89PNG")
     found = results.read(file)
     assert found.command.startswith("python -m experiments.timeline --batch-size 8")
-    stepwise, fused = timeline.timelines(found)
+    stepwise, fused = found.of(results.TimelinePoint)
     assert [*stepwise.phases] == ["matmul", "gates", "loss, sums, update"]
     assert stepwise.count("matmul") == 59
     assert stepwise.sm_clock is None

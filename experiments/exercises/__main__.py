@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kernels import cli
+from kernels.measure.files import write_atomically
 
 if TYPE_CHECKING:
     from experiments.exercises._task import Task
@@ -54,8 +55,6 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _start(options: argparse.Namespace) -> None:
-    from kernels.measure.files import write_atomically
-
     task = _named(options)
     path = options.output or Path(f"{task.name}.py")
     if path.exists():

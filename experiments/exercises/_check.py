@@ -151,7 +151,7 @@ def _compile(path: Path, kernel: Any, task: Task) -> str | None:
 
     if not isinstance(kernel, CUDADispatcher):
         first = python_function(kernel).__code__.co_firstlineno
-        raise Rejected("compile", "right, but no kernel of a GPU", "Keep the stub's @cuda.jit above it.", first)
+        raise Rejected("compile", "right, but not a GPU kernel", "Keep the stub's @cuda.jit above it.", first)
     if missing := offline.why_no_compiler():
         return missing
     arguments, errors = task.operands(task.sizes[0]).arguments, []

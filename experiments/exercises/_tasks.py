@@ -225,7 +225,7 @@ TASKS = (
     ),
     Task(
         "shared_tile",
-        "a block fetches tiles together, and waits for each other",
+        "the threads of a block fetch tiles together, and wait for each other",
         "at most 2 global reads for each thread and tile",
         _RAGGED,
         _data.product,

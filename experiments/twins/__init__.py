@@ -35,7 +35,7 @@ _TILED = (2, 2), (8, 8)
 TWINS = (
     Twin("missing_barrier", "tiled", "a tile is overwritten while others still read it", 16, *_TILED),
     Twin("divergent_barrier", "tiled", "threads of one block wait at two different barriers", 12, *_TILED),
-    Twin("early_return", "tiled", "threads leave whom the others wait for at the barrier", 12, *_TILED),
+    Twin("early_return", "tiled", "threads return early, and the others wait for them at the barrier", 12, *_TILED),
     Twin("unguarded_edge", "guarded", "threads beyond the edge read and write outside the matrices", 12, *_TILED),
     Twin("uncoalesced", "guarded", "neighbouring threads touch different rows", 16, (1, 2), (16, 8)),
     Twin("bank_conflict", "padded", "threads of a warp queue at one bank of shared memory", 16, (1, 1), (16, 16)),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-import msgspec
 import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
@@ -12,25 +11,13 @@ from numpy.typing import NDArray
 from kernels.cpu.lanes import LANES, add_rows, store, zeros
 from kernels.cpu.memory import aligned_empty
 from kernels.measure.caches import cache_sizes, sharers_of_l3
+from kernels.measure.limits import Level
 
-__all__ = ["Level", "measure"]
+__all__ = ["measure"]
 
 _VECTORS = 8  # independent sums, so that none waits for the one before
 _LEAST = 2**31  # bytes read per thread and attempt: long enough to time
 _ATTEMPTS = 5
-
-
-class Level(msgspec.Struct, frozen=True):
-    """A level of memory; capacity in bytes for one core, bandwidth of all threads together in bytes/s."""
-
-    name: str
-    capacity: int
-    bandwidth: float
-
-    @property
-    def flops(self) -> float:
-        """FLOP/s of multiply-adds that read one float32 number each from here."""
-        return self.bandwidth / 4 * 2
 
 
 def measure(threads: int) -> list[Level]:

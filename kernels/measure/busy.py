@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import time
 
-from kernels.threads import cores
+from kernels.threads import cores, own_cores
 
 __all__ = ["busy_cores"]
 
@@ -25,6 +24,6 @@ def busy_cores() -> float:
         shares = psutil.cpu_percent(_INTERVAL, percpu=True)
     except Exception:  # of many kinds; whatever keeps the system from telling, it is no reason not to measure
         return 0.0
-    ours = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(len(shares))
+    ours = own_cores()
     taken = sum(share for core, share in enumerate(shares) if core in ours) / 100
     return min(max(0.0, taken - (time.process_time() - own) / _INTERVAL), cores())

@@ -9,15 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import msgspec
 import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
 from kernels.cpu.lanes import LANES, REGISTERS, add_outer, store, zeros
 from kernels.measure.caches import cache_sizes, sharers_of_l3
+from kernels.measure.limits import Ceilings
 
-__all__ = ["Ceilings", "measure"]
+__all__ = ["measure"]
 
 _ATTEMPTS = 25  # in all long enough for a moment without interruption
 _STEPS = 1_000_000
@@ -25,18 +25,6 @@ _STEPS = 1_000_000
 # independent sums that fit the registers beside three vectors of b and one broadcast number
 _ROWS, _VECTORS = REGISTERS // 4, 3
 _CHAINS = _ROWS * _VECTORS
-
-
-class Ceilings(msgspec.Struct, frozen=True):
-    """Measured limits at a number of threads: peak in FLOP/s (float32), bandwidth in bytes/s (main memory).
-
-    grid_barrier: of a GPU, seconds that all blocks of a grid take to wait for one another; None where not measured.
-    """
-
-    threads: int
-    peak_flops: float
-    memory_bandwidth: float
-    grid_barrier: float | None = None
 
 
 def measure(threads: int) -> Ceilings:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kernels.measure.bandwidth import Level
-from kernels.measure.ceilings import Ceilings
+from kernels.measure.limits import Ceilings, Level
 
 __all__ = ["measure"]
 

@@ -11,16 +11,15 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
 from kernels.ladder import KernelSpec
 from kernels.measure import machine
-from kernels.measure.bandwidth import Level
-from kernels.measure.ceilings import Ceilings
 from kernels.measure.cluster import CostPoint, SharedPoint
 from kernels.measure.files import write_atomically
+from kernels.measure.limits import Ceilings, Level
 from kernels.measure.timeline import IMAGES, TimelinePoint
 from kernels.measure.timing import Spread, spread
 from kernels.shapes import Shape
@@ -195,6 +194,11 @@ class StepPoint(msgspec.Struct, frozen=True, tag="step"):
     inputs: str = IMAGES
     sm_clock: int | None = None
 
+    @property
+    def ours(self) -> bool:
+        """Whether it is an engine of this project, as the name's begin tells."""
+        return self.contestant.startswith(("fused", "stepwise", "graph", "persistent"))
+
 
 class AgreementPoint(msgspec.Struct, frozen=True, tag="agreement"):
     """An engine beside the reference, from the same weights and on the same batches.
@@ -225,6 +229,8 @@ class AgreementPoint(msgspec.Struct, frozen=True, tag="agreement"):
 
 Point = MatmulPoint | TrainingPoint | StepPoint | ThreadPoint | AgreementPoint | TimelinePoint | CostPoint | SharedPoint
 
+_P = TypeVar("_P")
+
 
 class Results(msgspec.Struct, frozen=True):
     """One result file. price: of the machine in dollars, where its owner told it. dtype: of operands and results."""
@@ -241,6 +247,10 @@ class Results(msgspec.Struct, frozen=True):
     gpu_ceilings: Ceilings | None = None
     price: float | None = None
     dtype: str = "float32"
+
+    def of(self, kind: type[_P]) -> list[_P]:
+        """The points of one kind."""
+        return [point for point in self.points if isinstance(point, kind)]
 
 
 def new(

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-__all__ = ["IMAGES", "PHASES", "Phase", "TimelinePoint"]
+__all__ = ["IMAGES", "PHASES", "Phase", "TimelinePoint", "microseconds"]
 
 IMAGES = "images, pixels / 255"  # what a network is trained on, as result files name it
 
@@ -62,3 +62,8 @@ class TimelinePoint(msgspec.Struct, frozen=True, tag="timeline"):
     def count(self, phase: Phase) -> int:
         """How many times the step was at it."""
         return sum(at == phase for at, _ in self.spans)
+
+
+def microseconds(seconds: float) -> str:
+    """As a text that is no more exact than what it tells."""
+    return f"{seconds * 1e6:,.1f}" if seconds < 1e-4 else f"{seconds * 1e6:,.0f}"

@@ -37,6 +37,10 @@ class Spread(tuple[float, float, float]):
 
     __slots__ = ()
 
+    def __str__(self) -> str:
+        """Median ± half of the interquartile range, as a sentence says how many times as fast something is."""
+        return f"{self.median:.2f} ± {self.half_range:.2f}"
+
     @property
     def median(self) -> float:
         return self[1]

@@ -1,0 +1,68 @@
+"""An experiment's files: the result that it writes, or shows again, and its picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kernels import cli
+from kernels.measure.results import Results
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from matplotlib.figure import Figure
+
+
+__all__ = ["add_options", "read", "read_or_measure", "require_picture", "save_picture"]
+
+
+def add_options(parser: argparse.ArgumentParser, *, picture: bool = True) -> None:
+    """--results and --from; --plot where the experiment has a picture."""
+    parser.add_argument("--results", type=Path, metavar="FILE", help="write a result file (.json)")
+    if picture:
+        parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it (.png, .svg or .pdf)")
+    parser.add_argument("--from", dest="source", type=Path, metavar="FILE", help="show a result file, measure nothing")
+
+
+def read_or_measure(
+    options: argparse.Namespace, what: str, holds: Callable[[Results], object], measure: Callable[[], Results]
+) -> Results:
+    """The result that --from names, or a new one, written where --results says.
+
+    Ends the command before it measures if --results or --plot cannot be written. What was measured is written before
+    any of it is shown: no reader who leaves, and no picture that fails, takes it along.
+    """
+    cli.require_results(options.results)
+    require_picture(getattr(options, "plot", None))
+    found = read(options.source, what, holds) if options.source else measure()
+    cli.write_results(options.results, found)
+    return found
+
+
+def read(path: Path, what: str, holds: Callable[[Results], object]) -> Results:
+    """A result file, whose machine and date are printed. Ends the command where it cannot be read or lacks `what`."""
+    found = cli.read_results(path)
+    if not holds(found):
+        raise cli.CommandError(f"{path} holds no {what}; it is of another experiment")
+    print(f"Machine: {found.machine.sentence()}; measured {found.created}")
+    return found
+
+
+def require_picture(path: Path | None) -> None:
+    """End the command now if a picture could not be written to path."""
+    if path is not None and path.suffix not in (".png", ".svg", ".pdf"):
+        raise cli.CommandError(f"cannot draw {path}: the name must end in .png, .svg or .pdf")
+    cli.require_writable(path)
+
+
+def save_picture(figure: Figure, path: Path) -> None:
+    """Write a figure, or end the command."""
+    from plots import style
+
+    try:
+        style.save(figure, path)
+    except OSError as error:
+        raise cli.CommandError(f"cannot write {path}: {error.strerror}", cli.CHECK_FAILED) from error
+    print(f"wrote {path}")
