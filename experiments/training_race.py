@@ -34,7 +34,7 @@ EXAMPLES = """\
   python -m experiments.training_race --kernel cpu-blas cpu-numba-simd --rounds 20
   python -m experiments.training_race --kernel cuda         on a GPU: each optimisation switched off in turn
   python -m experiments.training_race --batch-size 256 --hidden 256 --results race.json
-exit codes: 0 done, 1 a contestant is wrong, or faster than the peak allows, 2 wrong usage, 3 a kernel asked for cannot run here"""
+exit codes: 0 done, 1 a contestant is wrong or above the peak, 2 wrong usage, 3 a kernel asked for cannot run here"""
 
 
 def main(arguments: list[str] | None = None) -> None:
