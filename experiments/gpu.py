@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -66,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _commands(able: list[str]) -> dict[str, list[list[str]]]:
     """The commands of each step."""
-    python, sizes = [sys.executable, "-m"], [str(2**power) for power in range(7, 14)]
+    python, sizes = [sys.executable, "-m"], [str(2**power) for power in range(7, 13)]
     chip = re.sub(r"[^a-z0-9]+", "-", machine.describe().gpus[0].name.lower().removeprefix("nvidia")).strip("-")
 
     def into(experiment: str) -> list[str]:
@@ -118,7 +119,8 @@ def _run(step: str, commands: list[list[str]], minutes: float) -> list[str]:
                 code = process.wait(60 * minutes)
             except psutil.TimeoutExpired:
                 for one in [*process.children(recursive=True), process]:
-                    one.kill()
+                    with suppress(psutil.NoSuchProcess):  # it may have ended meanwhile
+                        one.kill()
                 failed.append(f"ended after {minutes:g} minutes: {words}")
                 continue
         if code:

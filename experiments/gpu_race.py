@@ -21,7 +21,7 @@ import kernels
 from experiments import _files, _header
 from experiments._forecast import Forecast
 from experiments._peak import above, has_peak
-from experiments._scaling import point_of
+from experiments._scaling import broke, point_of
 from kernels import cli, progress
 from kernels.ladder import find
 from kernels.measure import gpu_ceilings, machine, results
@@ -94,17 +94,26 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
 
 
 def _race(chosen: list[Kernel], shapes: list[Shape], rounds: int, time_limit: float, threads: int) -> list[MatmulPoint]:
-    points = []
+    points: list[MatmulPoint] = []
     forecast = Forecast(time_limit)
+    broken: dict[str, str] = {}
     with progress.named(len(shapes)) as advance:
         for kernel in chosen:
-            forecast.probe(kernel, max(shape.flops for shape in shapes))
+            try:
+                forecast.probe(kernel, max(shape.flops for shape in shapes))
+            except Exception as error:
+                broken[kernel.name] = broke(kernel, error)
+        whole = [kernel for kernel in chosen if kernel.name not in broken]
         for shape in shapes:
             advance(str(shape))
+            failed = partial(point_of, shape=shape, threads=threads, status="failed")
+            points += [failed(kernel, reason=broken[kernel.name]) for kernel in chosen if kernel.name in broken]
             try:
-                points += _at(shape, chosen, rounds, forecast, threads)
+                points += _at(shape, whole, rounds, forecast, threads)
             except MemoryError as error:
-                points += [point_of(kernel, shape, threads, "skipped", reason=str(error)) for kernel in chosen]
+                points += [point_of(kernel, shape, threads, "skipped", reason=str(error)) for kernel in whole]
+            except Exception as error:  # after some of CUDA's errors nothing more runs in this process
+                points += [failed(kernel, reason=broke(kernel, error)) for kernel in whole]
     return points
 
 
@@ -131,29 +140,32 @@ def _at(shape: Shape, chosen: list[Kernel], rounds: int, forecast: Forecast, thr
     a, b = (to_device(x) for x in shape.operands())
     out = cupy.empty((shape.m, shape.n), np.float32)  # one for all: only what is checked must stay
     reference = Reference.of(a, b)  # on the GPU
-    contestants = {name: (kernel, call) for kernel in able for name, call in _calls(kernel, a, b, out).items()}
-    turns, wrong, errors = {}, {}, {}
-    for name, (kernel, call) in contestants.items():
-        out[...] = np.nan
-        call()
+    contestants: dict[str, Kernel] = {}
+    turns, errors = {}, {}
+    for kernel in able:
+        name = kernel.name
         try:
-            errors[name] = reference.check(out, name, kernel.spec.rounds_to)
+            for name, call in _calls(kernel, a, b, out).items():
+                out[...] = np.nan
+                call()
+                errors[name] = reference.check(out, name, kernel.spec.rounds_to)
+                once = min(timing.sample(call, 1) for _ in range(3))
+                calls = max(1, min(100, int(_LONGEST / once)))
+                graph = Captured(call, calls)
+                wanted = MIN_SAMPLES if once < _SLOW else math.ceil(MIN_SAMPLES / rounds)
+                turns[name] = lambda graph=graph, calls=calls, wanted=wanted: [
+                    timing.sample(graph.launch, 1) / calls for _ in range(wanted)
+                ]
+                contestants[name] = kernel
+        except MemoryError:
+            raise
         except VerificationError as error:
-            wrong[name] = str(error)
-            continue
-        once = min(timing.sample(call, 1) for _ in range(3))
-        calls = max(1, min(100, int(_LONGEST / once)))
-        graph = Captured(call, calls)
-        wanted = MIN_SAMPLES if once < _SLOW else math.ceil(MIN_SAMPLES / rounds)
-        turns[name] = lambda graph=graph, calls=calls, wanted=wanted: [
-            timing.sample(graph.launch, 1) / calls for _ in range(wanted)
-        ]
+            points.append(point_of(kernel, shape, threads, "failed", name, reason=str(error)))
+        except Exception as error:  # the others race without it
+            points.append(point_of(kernel, shape, threads, "failed", name, reason=broke(kernel, error)))
     samples = alternate(turns, rounds)
     clock = machine.sm_clock()
-    for name, (kernel, _) in contestants.items():
-        if name in wrong:
-            points.append(point_of(kernel, shape, threads, "failed", name, reason=wrong[name]))
-            continue
+    for name, kernel in contestants.items():
         timed = point_of(kernel, shape, threads, name=name, error=errors[name], samples=samples[name], sm_clock=clock)
         points.append(timed)
         forecast.learn(name, timed.seconds.median, shape.flops)

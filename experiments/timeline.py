@@ -103,10 +103,13 @@ def _point(engine: str, kernel: Kernel, settings: Settings, threads: int, expect
         return point("skipped", str(error).partition(";")[0])
     name = f"{engine}, {kernel.name}"
     with Apart(name, partial(Watched, engine, kernel.name, settings), threads) as watched:
-        losses, gradients = watched.call("begin")
-        if wrong := expected.disagreement(losses, gradients, engines.rounds_to(engine, kernel)):
-            return point("failed", wrong)
-        found: Recorded = watched.call("record")
+        try:
+            losses, gradients = watched.call("begin")
+            if wrong := expected.disagreement(losses, gradients, engines.rounds_to(engine, kernel)):
+                return point("failed", wrong)
+            found: Recorded = watched.call("record")
+        except cli.CommandError as error:  # the others are watched without it
+            return point("failed", str(error))
     if found.reason:
         return point("skipped", found.reason)
     return point("ok", None, found.clock, found.spans, found.samples, found.sm_clock)

@@ -83,7 +83,11 @@ def _race(options: argparse.Namespace, arguments: list[str]) -> None:
             for name, entry in entries.items():
                 advance(name)
                 racer = processes.enter_context(Apart(name, partial(Racer, entry), options.threads))
-                seconds, losses, gradients = racer.call("begin")
+                try:
+                    seconds, losses, gradients = racer.call("begin")
+                except cli.CommandError as error:  # the others race without it
+                    points.append(results.StepPoint(name, **setting, status="failed", reason=str(error)))
+                    continue
                 first[name] = seconds, losses
                 if worst := expected.disagreement(losses, gradients, entry.rounds_to):
                     points.append(results.StepPoint(name, **setting, status="failed", reason=worst))

@@ -178,7 +178,10 @@ def test_numba_does_not_warn_of_small_grids(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(driver, "_to_core_stream", lambda stream: stream)
     with pytest.warns(match="low occupancy"):
         numba_naive.kernel[(1, 1), (32, 8)]
+    monkeypatch.setenv("NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS", "1")
     launch.NumbaCuda(numba_naive)
+    assert numba_naive.kernel[(1, 1), (32, 8)]
+    config.reload_config()  # as Numba does at its next compilation, where the environment has changed
     assert numba_naive.kernel[(1, 1), (32, 8)]
 
 
@@ -254,7 +257,7 @@ def gpu(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
         @property
         def compute_capability(self) -> str:
             if chip.error:
-                raise RuntimeError(chip.error)
+                raise chip.error if isinstance(chip.error, Exception) else RuntimeError(chip.error)
             return chip.architecture
 
     def version(package: str) -> str:
@@ -307,6 +310,18 @@ def test_a_numba_cuda_that_is_not_in_effect(gpu: Any, monkeypatch: pytest.Monkey
     assert requirements.why_not(find("cuda-numba-naive")) is None
 
 
+def test_a_numba_cuda_that_does_not_go_with_this_numpy(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def import_module(name: str) -> None:
+        raise AttributeError("module 'numpy' has no attribute 'row_stack'")
+
+    monkeypatch.setattr("importlib.import_module", import_module)
+    requirements._why_no_numba_cuda.cache_clear()
+    said = "numba-cuda cannot be imported (AttributeError: module 'numpy' has no attribute 'row_stack')"
+    assert said in str(requirements.why_not(find("cuda-numba-naive")))
+    requirements._why_no_numba_cuda.cache_clear()
+    assert requirements.why_not(find("cuda-cupy-naive")) is None
+
+
 def test_both_extras_installed(gpu: Any) -> None:
     gpu.packages = ["cupy-cuda12x", "cupy-cuda13x"]
     assert "cupy-cuda12x and cupy-cuda13x are both installed" in str(requirements.why_not(find("cuda-cublas")))
@@ -322,3 +337,8 @@ def test_a_driver_older_than_the_toolkit(gpu: Any) -> None:
 def test_a_cupy_that_cannot_be_imported(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "cupy", None)
     assert "CuPy cannot be imported" in str(requirements.why_not(find("cuda-cublas")))
+
+
+def test_a_cupy_that_finds_nowhere_to_write(gpu: Any) -> None:
+    gpu.error = OSError(30, "Read-only file system", "/root/.cupy")
+    assert "name a folder that it may write with CUPY_CACHE_DIR" in str(requirements.why_not(find("cuda-cublas")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,9 +31,9 @@ from experiments import (
 )
 from experiments._contestants import CHECKED_STEPS, RATE, Contestant, Expected, Runner
 from experiments._peak import has_peak
-from experiments._scaling import Scaling
+from experiments._scaling import Scaling, broke
 from kernels import cli, contract
-from kernels.ladder import KernelSpec
+from kernels.ladder import KernelSpec, find
 from kernels.measure import results
 from kernels.measure.limits import Ceilings, Level
 from kernels.shapes import Shape
@@ -318,6 +319,64 @@ def test_race_refuses_a_contestant_with_another_loss(
     assert "wrong: loss 2.001000 at step 1, float64 has 2.000000" in shown.err
     assert "bent: gradient of w is 1.0e-02 of its norm away from float64's" in shown.err
     assert "right" in shown.out
+
+
+def _breaks_down() -> Runner:
+    raise RuntimeError("CUDNN_STATUS_NOT_SUPPORTED")
+
+
+def test_race_goes_on_without_a_contestant_that_breaks_down(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("kernels.measure.ceilings.measure", lambda threads: Ceilings(threads, 1e18, 1e9))
+    _race_of(monkeypatch, {"broken": Contestant(_breaks_down), "right": Contestant(_two)})
+    file = tmp_path / "race.json"
+    assert _fails(training_race.main, "--rounds", "1", "--results", str(file))[0] == cli.CHECK_FAILED
+    assert "broken: broken stopped; what it said stands above" in capsys.readouterr().err
+    statuses = {point.contestant: point.status for point in results.read(file).of(results.StepPoint)}
+    assert statuses == {"broken": "failed", "right": "ok"}
+
+
+def test_a_kernel_that_breaks_down_leaves_the_others_their_points(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from kernels.cpu import blas, numba_serial
+
+    def above(most: int) -> Callable[..., None]:
+        def product(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
+            if len(c) > most:
+                raise RuntimeError("an illegal instruction")
+            np.matmul(a, b, out=c)
+
+        return product
+
+    monkeypatch.setattr(numba_serial, "product", above(32))
+    file = tmp_path / "run.json"
+    arguments = ["--kernel", "cpu-numba-serial", "cpu-blas", *TWO_SIZES, "--results", str(file)]
+    code, _ = _fails(matmul_scaling.main, *arguments)
+    said = capsys.readouterr().err
+    assert code == cli.CHECK_FAILED
+    assert "error: cpu-numba-serial at 33x33x33: RuntimeError: an illegal instruction\n" in said
+    assert "in product" in said, "the place"
+    statuses = {(point.kernel, point.m): point.status for point in results.read(file).of(results.MatmulPoint)}
+    assert statuses == {
+        ("cpu-numba-serial", 8): "ok", ("cpu-blas", 8): "ok",
+        ("cpu-numba-serial", 33): "failed", ("cpu-blas", 33): "ok",
+    }  # fmt: skip
+    monkeypatch.setattr(blas, "product", above(0))  # from the first call on
+    assert _fails(matmul_scaling.main, *arguments)[0] == cli.CHECK_FAILED
+    points = results.read(file).of(results.MatmulPoint)
+    assert [point.status for point in points if point.kernel == "cpu-blas"] == ["failed"] * 2
+
+
+def test_a_product_of_many_processes_that_breaks_down_ends_all() -> None:
+    broken = kernels.Kernel(find("mpi-summa"), _nothing)
+    with pytest.raises(RuntimeError, match="lost"):
+        broke(broken, RuntimeError("lost"))
+
+
+def _nothing(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
+    pass
 
 
 def test_race_refuses_a_step_faster_than_the_arithmetic(

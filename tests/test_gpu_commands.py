@@ -22,8 +22,8 @@ import kernels
 from experiments import gpu, gpu_race, matmul_scaling, roofline
 from kernels import cli, tune
 from kernels.contract import Reference
+from kernels.cuda import arrays, launch, sizes, timing
 from kernels.cuda import compile as compiler
-from kernels.cuda import launch, sizes, timing
 from kernels.cuda.captured import Captured
 from kernels.cuda.hopper import InTwoSteps
 from kernels.cuda.programs import PROGRAMS
@@ -263,6 +263,50 @@ def test_race_skips_a_shape_that_the_gpu_cannot_hold(
     statuses = [(point.m, point.status) for point in results.read(file).points]  # type: ignore[union-attr]
     assert statuses == [(64, "skipped")] * 2 + [(8, "ok")] * 2
     assert "cuda-cupy-vector skipped: the GPU has 0.1 of 8.0 GiB free" in capsys.readouterr().out
+
+
+def test_race_keeps_what_was_measured_where_kernels_break_down(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One from its first call on, one at a shape, and CUDA itself at the last shape, after which nothing runs."""
+
+    def product(spec: Any) -> Callable[..., None]:
+        run = plain(spec)
+
+        def product(a: Any, b: Any, c: Any) -> None:
+            if spec.name == "cuda-cupy-naive" or (spec.name == "cuda-cupy-shared" and len(c) == 16):
+                raise RuntimeError(f"{spec.name} broke")
+            run(a, b, c)
+
+        return product
+
+    def to_device(x: Any) -> Any:
+        if len(x) == 40:
+            raise RuntimeError("an illegal address")
+        return plain_copy(x)
+
+    plain, plain_copy = launch.product, arrays.to_device
+    monkeypatch.setattr(launch, "product", product)
+    monkeypatch.setattr(arrays, "to_device", to_device)
+    clock.seconds = {"fma_chains": 1e-6}
+    file = tmp_path / "race.json"
+    asked = [f"cuda-cupy-{name}" for name in ("naive", "shared")]
+    with pytest.raises(SystemExit) as stop:
+        gpu_race.main(
+            ["--kernel", *asked, "--shapes", "8x8x8", "16x8x8", "40x8x8", "--rounds", "1", "--results", str(file)]
+        )
+    assert stop.value.code == cli.CHECK_FAILED
+    points = results.read(file).of(results.MatmulPoint)
+    statuses = {(point.kernel, point.m): (point.status, point.reason) for point in points}
+    never = ("failed", "RuntimeError: cuda-cupy-naive broke")
+    gone = ("failed", "RuntimeError: an illegal address")
+    assert statuses == {
+        ("cuda-cupy-naive", 8): never, ("cuda-cupy-naive", 16): never, ("cuda-cupy-naive", 40): never,
+        ("cuda-cublas", 8): ("ok", None), ("cuda-cupy-shared", 8): ("ok", None),
+        ("cuda-cublas", 16): ("ok", None), ("cuda-cupy-shared", 16): ("failed", "RuntimeError: cuda-cupy-shared broke"),
+        ("cuda-cublas", 40): gone, ("cuda-cupy-shared", 40): gone,
+    }  # fmt: skip
+    assert "cuda-cupy-shared at 16x8x8: RuntimeError: cuda-cupy-shared broke" in capsys.readouterr().err
 
 
 class Halves(InTwoSteps):

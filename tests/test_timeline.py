@@ -147,6 +147,26 @@ def test_an_engine_that_is_wrong_is_not_shown(
     assert "gaps" not in said.out
 
 
+@emulated
+def test_an_engine_that_breaks_down_leaves_the_others_theirs(
+    gpu: Cupti, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def record(self: Watched) -> _timelines.Recorded:
+        if self._name == "graph":
+            raise cli.CommandError("graph stopped; what it said stands above", cli.CHECK_FAILED)
+        return recorded(self)
+
+    recorded = Watched.record
+    monkeypatch.setattr(Watched, "record", record)
+    file = tmp_path / "run.json"
+    with pytest.raises(SystemExit) as stop:
+        timeline.main([*SMALL, "--kernel", "cuda", "--results", str(file)])
+    assert stop.value.code == cli.CHECK_FAILED
+    statuses = {point.engine: point.status for point in results.read(file).of(results.TimelinePoint)}
+    assert (statuses["stepwise"], statuses["graph"]) == ("ok", "failed")
+    assert "graph stopped; what it said stands above" in capsys.readouterr().err
+
+
 # the persistent engine's stamps, on the emulator: its clocks are no times, and enter no result file
 
 

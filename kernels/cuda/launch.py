@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -139,7 +140,9 @@ class NumbaCuda:
     def __init__(self, module: ModuleType) -> None:
         from numba import config
 
-        # Numba warns of every grid below 128 blocks; a small product has no more
+        # Numba warns of every grid below 128 blocks; a small product has no more. It reads the environment again where
+        # that has changed since
+        os.environ["NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS"] = "0"
         config.CUDA_LOW_OCCUPANCY_WARNINGS = 0
         self.module = module
 

@@ -24,7 +24,7 @@ def why_not(spec: KernelSpec) -> str | None:
 
     if reason := why_no_gpu() or _why_no_cupy():
         return reason
-    if "numba_cuda" in spec.requires and (reason := _why_another_numba_cuda()):
+    if "numba_cuda" in spec.requires and (reason := _why_another_numba_cuda() or _why_no_numba_cuda()):
         return reason
     name, architecture = capability()
     if spec.runs_on(architecture):
@@ -61,6 +61,8 @@ def _why_no_cupy() -> str | None:
         cupy.cuda.Device().compute_capability  # noqa: B018 - the first question that reaches the driver
     except ImportError as error:
         return f"CuPy cannot be imported ({error}): {CUDA}"
+    except OSError as error:
+        return f"CuPy cannot be imported ({error}): name a folder that it may write with CUPY_CACHE_DIR"
     except RuntimeError as error:
         line = str(error).splitlines()[0]
         if "InsufficientDriver" in line:
@@ -78,6 +80,15 @@ def _why_another_numba_cuda() -> str | None:
         "numba-cuda lies where Python reads no .pth file, as in a folder of PYTHONPATH, and so Numba's own, older "
         "numba.cuda would run: install it with pip, or add the folder with site.addsitedir"
     )
+
+
+@functools.cache
+def _why_no_numba_cuda() -> str | None:
+    try:
+        importlib.import_module("numba.cuda")
+    except Exception as error:  # of many kinds: a NumPy that is too new for it raises AttributeError
+        return f"numba-cuda cannot be imported ({type(error).__name__}: {error}): {CUDA}"
+    return None
 
 
 def _is_installed(package: str) -> bool:
