@@ -1,14 +1,19 @@
-"""``python -m experiments.gallery``: draw plots/gallery anew, from committed results and the explorer's page."""
+"""``python -m experiments.gallery``: draw plots/gallery anew, from committed results and the explorer's page.
+
+`experiments.gpu` names its result files after the GPU, matmul_scaling_h200.json beside matmul_scaling.json; each gets a
+picture of its own.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kernels import cli
-from kernels.measure.results import Results, TrainingPoint
+from kernels.measure.results import Results, TimelinePoint, TrainingPoint
 from plots import accuracy, cluster, machines, race, roofline, scaling, threads, timeline
 
 if TYPE_CHECKING:
@@ -16,7 +21,7 @@ if TYPE_CHECKING:
 
     from experiments._jobs import Job
 
-__all__ = ["GALLERY", "PICTURES", "RESULTS", "ROOT", "committed", "jobs", "redraw", "seeds"]
+__all__ = ["GALLERY", "RESULTS", "ROOT", "committed", "jobs", "of_gpus", "pictures", "redraw", "seeds"]
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "experiments" / "results"
@@ -39,7 +44,7 @@ def redraw() -> None:
     from experiments import _browser, _files
     from plots.style import THEMES
 
-    for name, draw in PICTURES.items():
+    for name, draw in pictures().items():
         for theme in THEMES:
             _files.save_picture(draw(theme), GALLERY / f"{name}_{theme}.png")
     if reason := _browser.why_absent():
@@ -55,6 +60,11 @@ def committed(name: str) -> Results:
     return cli.read_results(RESULTS / f"{name}.json")
 
 
+def of_gpus(name: str) -> dict[str, Results]:
+    """The result files of an experiment on GPUs, by their names without .json."""
+    return {file.stem: cli.read_results(file) for file in sorted(RESULTS.glob(f"{name}_*.json"))}
+
+
 def seeds() -> list[TrainingPoint]:
     """The runs of the published settings with several seeds."""
     files = sorted((RESULTS / "seeds").glob("*.json"))
@@ -68,10 +78,9 @@ def jobs() -> list[Job]:
     return load(sorted((RESULTS / "machines").glob("*.json")), [], published=True)
 
 
-def _training_race(theme: str) -> Figure:
+def _training_race(found: Results, theme: str) -> Figure:
     from experiments.training_race import arithmetic_limit
 
-    found = committed("training_race")
     return race.draw(found, arithmetic_limit(found), theme)
 
 
@@ -103,16 +112,29 @@ def _machines(theme: str) -> Figure:
     return machines.draw(runs(jobs()), theme)
 
 
-PICTURES: dict[str, Callable[[str], Figure]] = {
-    "matmul_scaling": lambda theme: scaling.draw(committed("matmul_scaling"), theme),
-    "roofline": lambda theme: roofline.draw(committed("roofline"), theme),
-    "thread_scaling": lambda theme: threads.draw(committed("thread_scaling"), theme),
+_OF_ONE_FILE: dict[str, Callable[[Results, str], Figure]] = {
+    "matmul_scaling": scaling.draw,
+    "roofline": roofline.draw,
+    "thread_scaling": threads.draw,
     "training_race": _training_race,
-    "timeline": lambda theme: timeline.draw(committed("timeline"), theme),
-    "accuracy": _accuracy,
-    "machines": _machines,
-    "cluster_scaling": _cluster_scaling,
+    "timeline": timeline.draw,
 }
+
+
+def _can_be_drawn(found: Results) -> bool:
+    """Not where no engine could be watched, as a GPU's driver may not allow it."""
+    steps = found.of(TimelinePoint)
+    return not steps or any(point.spans for point in steps)
+
+
+def pictures() -> dict[str, Callable[[str], Figure]]:
+    """What draws each picture in a theme, by the picture's name."""
+    found: dict[str, Callable[[str], Figure]] = {}
+    for name, draw in _OF_ONE_FILE.items():
+        files = {name: committed(name)} | of_gpus(name)
+        found |= {stem: partial(draw, file) for stem, file in files.items() if _can_be_drawn(file)}
+    return found | {"accuracy": _accuracy, "machines": _machines, "cluster_scaling": _cluster_scaling}
+
 
 if __name__ == "__main__":
     main()

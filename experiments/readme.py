@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+from collections.abc import Sequence
 
 from experiments import gallery
 from experiments._published import PUBLISHED
@@ -23,30 +24,37 @@ EXAMPLES = """\
 def ladder_table() -> str:
     """The ladder as Markdown, with each kernel's measured rate at SIZE or the largest size below it."""
     found = gallery.committed("matmul_scaling")
+    gpus = gallery.of_gpus("matmul_scaling").values()
     lines = [
         f"| kernel | what happens at the same time | what holds it back | GFLOP/s at {SIZE} |",
         "|---|---|---|---:|",
     ]
     for spec in LADDER:
-        lines.append(f"| `{spec.name}` | {spec.idea} | {spec.bottleneck} | {_rate(found, spec.name)} |")
+        lines.append(f"| `{spec.name}` | {spec.idea} | {spec.bottleneck} | {_rate([found, *gpus], spec.name)} |")
     assert found.ceilings is not None
     lines += [
         "",
         f"Measured by `{found.command}` on {_machine(found)}, {found.ceilings.threads} threads, "
         f"float32 from N(0,1), medians; the machine's measured peak is {found.ceilings.peak_flops / 1e9:.0f} GFLOP/s.",
     ]
+    lines += [f"On a GPU by `{file.command}` on {_gpu(file)}, float32 from N(0,1), medians." for file in gpus]
     return "\n".join(lines)
 
 
-def _rate(found: results.Results, kernel: str) -> str:
-    timed = [
-        point for point in found.of(results.MatmulPoint) if point.kernel == kernel and point.square and point.samples
-    ]
-    near = max((point for point in timed if point.n <= SIZE), key=lambda point: point.n, default=None)
-    if near is None:
-        return "not measured"
-    note = "" if near.n == SIZE else f" (at {near.n})"
-    return f"{near.rate.median / 1e9:.3g}{note}"
+def _rate(files: Sequence[results.Results], kernel: str) -> str:
+    """From the first file that has it."""
+    for found in files:
+        timed = [
+            point
+            for point in found.of(results.MatmulPoint)
+            if point.kernel == kernel and point.square and point.samples and point.n <= SIZE
+        ]
+        if timed:
+            near = max(timed, key=lambda point: point.n)
+            note = "" if near.n == SIZE else f" (at {near.n})"
+            rate = near.rate.median / 1e9
+            return (f"{rate:.3g}" if rate < 1000 else f"{rate:,.0f}") + note
+    return "not measured"
 
 
 def seeds_paragraph() -> str:
@@ -71,6 +79,38 @@ def race_paragraph() -> str:
     found = gallery.committed("training_race")
     said = "; ".join(sentences(found.of(results.StepPoint)))
     return f"Measured by `{found.command}` on {_machine(found)}: {said}."
+
+
+def gpu_part() -> str:
+    """What the committed files of GPUs say, a sentence each, and their pictures."""
+    from experiments import gpu_race, timeline, training_race
+
+    lines: list[str] = []
+    files = {name: gallery.of_gpus(name) for name in ("gpu_race", "training_race", "timeline")}
+    for name, of_gpus in files.items():
+        for found in of_gpus.values():
+            if name == "gpu_race":
+                said = gpu_race.sentences(found)
+            elif name == "training_race":
+                steps = found.of(results.StepPoint)
+                said = [*training_race.sentences(steps), *training_race.floor(steps, found.gpu_ceilings)]
+            else:
+                said = [timeline.sentence(point) for point in found.of(results.TimelinePoint) if point.spans]
+            lines += [f"- {sentence.removesuffix('.')}." for sentence in said]
+            lines += [f"- Measured by `{found.command}` on {_gpu(found)}.", ""]
+    if not lines:
+        return "No GPU has run these kernels and engines yet, so no figure of theirs is given."
+    drawn = gallery.pictures()
+    shown = [stem for name in ("matmul_scaling", "training_race", "timeline") for stem in gallery.of_gpus(name)]
+    pictures = [stem for stem in shown if stem in drawn]
+    return "\n".join([*lines, *map(_picture, pictures)]).rstrip()
+
+
+def _picture(stem: str) -> str:
+    return (
+        f'<picture>\n  <source media="(prefers-color-scheme: dark)" srcset="plots/gallery/{stem}_dark.png">\n'
+        f'  <img alt="{stem.replace("_", " ")}" src="plots/gallery/{stem}_light.png">\n</picture>\n'
+    )
 
 
 def timeline_paragraph() -> str:
@@ -135,6 +175,14 @@ def _machine(found: results.Results) -> str:
     return f"{found.machine.cpu}, {found.machine.cores} cores ({found.machine.system})"
 
 
+def _gpu(found: results.Results) -> str:
+    """The GPU of a result file, its driver and the clock of its multiprocessors while it was measured."""
+    gpu = found.machine.gpus[0]
+    clocks = {clock for point in found.points if (clock := getattr(point, "sm_clock", None))}
+    clock = f", at {min(clocks):,} to {max(clocks):,} MHz" if clocks else ""
+    return f"{gpu.name}, driver {gpu.driver}{clock}, in a machine with {_machine(found)}"
+
+
 def render(text: str) -> str:
     """The README with the parts between the markers made anew."""
     for name, make in PARTS.items():
@@ -152,6 +200,7 @@ PARTS = {
     "seeds": seeds_paragraph,
     "race": race_paragraph,
     "timeline": timeline_paragraph,
+    "gpu": gpu_part,
     "reference": reference_table,
     "machines": machines_table,
     "cluster": cluster_list,

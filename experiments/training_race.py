@@ -248,11 +248,11 @@ def _by_speed(points: Sequence[StepPoint]) -> list[StepPoint]:
 
 
 def arithmetic_limit(found: Results) -> float | None:
-    """Seconds of a step at the measured peak; None where no peak was measured, or no step."""
-    steps = found.of(StepPoint)
-    if found.ceilings is None or not steps:
+    """Seconds of a step at the measured peak, the GPU's where it raced; None where no peak was measured, or no step."""
+    steps, limits = found.of(StepPoint), found.gpu_ceilings or found.ceilings
+    if limits is None or not steps:
         return None
-    return _flops(steps[0].batch_size, steps[0].hidden) / found.ceilings.peak_flops
+    return _flops(steps[0].batch_size, steps[0].hidden) / limits.peak_flops
 
 
 def _flops(batch: int, hidden: int, steps: int = 28, inputs: int = 28) -> int:

@@ -1,11 +1,10 @@
-"""The figure of experiments.training_race: milliseconds of a training step by each contestant, as bars."""
+"""The figure of experiments.training_race: the time of a training step by each contestant, as bars."""
 
 from __future__ import annotations
 
 from matplotlib.figure import Figure
 
 from kernels.measure.results import Results, StepPoint
-from kernels.measure.timing import spread
 from plots.style import entitle, themed
 
 __all__ = ["draw"]
@@ -14,36 +13,40 @@ __all__ = ["draw"]
 def draw(results: Results, limit: float | None, theme: str = "light") -> Figure:
     """Fastest on top; this project's engines coloured. limit: seconds that the arithmetic alone would take."""
     points = [point for point in results.of(StepPoint) if point.samples]
-    points.sort(key=lambda point: spread(point.samples).median)
+    points.sort(key=lambda point: point.seconds.median)
     with themed(theme) as colours:
         figure = Figure(figsize=(10, 1.6 + 0.42 * len(points)), layout="constrained")
         axes = figure.subplots()
+        # in milliseconds, unless they would all begin with 0
+        unit, scale, digits = ("ms", 1e3, 1) if not points or points[0].seconds.median > 1e-3 else ("µs", 1e6, 0)
         longest = 0.0
         for place, point in enumerate(points):
-            low, median, high = (1e3 * seconds for seconds in spread(point.samples))
+            low, median, high = (scale * seconds for seconds in point.seconds)
             longest = max(longest, high)
             colour = colours.series[5] if point.ours else colours.series[0]
             axes.barh(place, median, color=colour, height=0.68)
             axes.plot([low, high], [place, place], color=colours.ink, linewidth=1.5)
             axes.annotate(
-                f"{median:.1f}", (high, place), (6, 0), textcoords="offset points", va="center", fontsize=12
+                f"{median:,.{digits}f}", (high, place), (6, 0), textcoords="offset points", va="center", fontsize=12
             )  # fmt: skip
         axes.set_yticks(range(len(points)), [point.contestant for point in points], fontsize=12)
         axes.invert_yaxis()
         axes.set_xlim(0, longest * 1.12)
         if limit is not None:
-            axes.axvline(1e3 * limit, color=colours.ink, linewidth=1.5, linestyle=":")
-            text = f"{1e3 * limit:.1f}: the arithmetic alone, at the measured peak"
+            axes.axvline(scale * limit, color=colours.ink, linewidth=1.5, linestyle=":")
+            peak = "the GPU's measured peak" if results.gpu_ceilings else "the measured peak"
+            text = f"{scale * limit:,.{digits}f}: the arithmetic alone, at {peak}"
             axes.annotate(
-                text, (1e3 * limit, len(points) - 0.45), (4, 0), textcoords="offset points", va="top", fontsize=11
+                text, (scale * limit, len(points) - 0.45), (4, 0), textcoords="offset points", va="top", fontsize=11
             )  # fmt: skip
             axes.set_ylim(len(points) + 0.1, -0.6)
         axes.tick_params(axis="y", length=0)
-        axes.set_xlabel("ms for one training step; bar = median, line = interquartile range")
+        axes.set_xlabel(f"{unit} for one training step; bar = median, line = interquartile range")
         caption = ""
         if points:
             first, machine = points[0], results.machine
-            caption = f"{machine.cpu}, {machine.cores} cores, {first.threads} threads; LSTM of {first.hidden}, "
+            gpus = "".join(f"{gpu.name}, " for gpu in machine.gpus[:1] if results.gpu_ceilings)
+            caption = f"{gpus}{machine.cpu}, {machine.cores} cores, {first.threads} threads; LSTM of {first.hidden}, "
             caption += f"batch {first.batch_size}; blue: this project's"
         entitle(figure, "One training step, in turns", caption)
     return figure

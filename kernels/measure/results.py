@@ -195,6 +195,11 @@ class StepPoint(msgspec.Struct, frozen=True, tag="step"):
     sm_clock: int | None = None
 
     @property
+    def seconds(self) -> Spread:
+        """Of a step; there must be samples."""
+        return spread(self.samples)
+
+    @property
     def ours(self) -> bool:
         """Whether it is an engine of this project, as the name's begin tells."""
         return self.contestant.startswith(("fused", "stepwise", "graph", "persistent"))

@@ -1,0 +1,116 @@
+"""What the README and the gallery make of result files of a GPU, here of a chip that does not exist."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import msgspec
+import pytest
+from matplotlib.text import Text
+
+from experiments import _jobs, gallery, readme, training_race
+from kernels.measure import results
+from kernels.measure.limits import Ceilings, Level
+from kernels.measure.machine import GPU
+from kernels.measure.results import MatmulPoint, Point, StepPoint, TimelinePoint
+from plots import race, roofline
+from tests.points import training_point
+
+CHIP = GPU("NVIDIA X1", 80 * 2**30, "9.0", 1980, "580.1")
+PEAK = Ceilings(1024, 50e12, 3e12, grid_barrier=1e-6)
+
+
+def _found(points: list[Point], command: str) -> results.Results:
+    found = results.new(command, [], points, None, gpu_ceilings=PEAK)
+    return msgspec.structs.replace(found, machine=msgspec.structs.replace(found.machine, gpus=[CHIP]))
+
+
+def _product(kernel: str, n: int, seconds: float, rounds_to: str = "float32") -> MatmulPoint:
+    return MatmulPoint(kernel, n, n, n, 1024, "ok", samples=[seconds] * 7, sm_clock=1755, rounds_to=rounds_to)
+
+
+def _step(contestant: str, seconds: float) -> StepPoint:
+    return StepPoint(contestant, 128, 128, 2, "ok", samples=[seconds] * 7, sm_clock=1700)
+
+
+@pytest.fixture
+def committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "results"
+    shutil.copytree(gallery.RESULTS, folder)
+    monkeypatch.setattr(gallery, "RESULTS", folder)
+    products: list[Point] = [_product("cuda-cupy-naive", 1024, 1e-3), _product("cuda-cupy-hopper", 512, 1e-6, "bf16")]
+    raced: list[Point] = [_product("cuda-cublas", 4096, 3e-3), _product("cuda-cupy-warptile", 4096, 3e-3)]
+    steps: list[Point] = [_step("persistent, x", 120e-6), _step("PyTorch, cuDNN, CUDA graph", 240e-6)]
+    watched = TimelinePoint(
+        "stepwise", "cuda-cupy-warptile", 128, 128, 2, "ok", None, "CUPTI", [("matmul", 3e-4), ("launch gap", 1e-4)],
+        [4e-4] * 7, 1755,
+    )  # fmt: skip
+    unseen = TimelinePoint("graph", "cuda-cupy-warptile", 128, 128, 2, "skipped", "not allowed")
+    for name, points in (
+        ("matmul_scaling_x1", products), ("gpu_race_x1", raced), ("training_race_x1", steps),
+        ("timeline_x1", [watched, unseen]), ("timeline_x2", [unseen]),
+    ):  # fmt: skip
+        results.write(folder / f"{name}.json", _found(points, f"experiments.{name}"))
+    return folder
+
+
+def test_the_readme_takes_them_in_and_names_gpu_driver_clock_and_command(committed: Path) -> None:
+    text = readme.render(readme.README.read_text(encoding="utf-8"))
+    row = next(line for line in text.splitlines() if line.startswith("| `cuda-cupy-naive`"))
+    assert row.endswith("| 2,147 |")
+    row = next(line for line in text.splitlines() if line.startswith("| `cuda-cupy-hopper`"))
+    assert row.endswith("| 268,435 (at 512) |")
+    assert "| `cuda-cupy-vector` |" in text
+    assert next(line for line in text.splitlines() if "`cuda-cupy-vector` |" in line).endswith("| not measured |")
+    assert (
+        "On a GPU by `python -m experiments.matmul_scaling_x1` on NVIDIA X1, driver 580.1, at 1,755 to 1,755 MHz"
+        in text
+    )
+    assert "- At 4096x4096x4096: cuda-cupy-warptile is 1.00 ± 0.00 times as fast as cuda-cublas." in text
+    assert "- persistent, x is 2.00 ± 0.00 times as fast as PyTorch, cuDNN, CUDA graph." in text
+    assert "times its floor of 34.0 µs" in text
+    assert "- stepwise, cuda-cupy-warptile: 75% of a step's 400 µs are 1 products" in text
+    assert "No GPU has run" not in text
+    shown = ("matmul_scaling_x1", "training_race_x1", "timeline_x1")
+    assert all(f"plots/gallery/{name}_dark.png" in text for name in shown)
+    assert "timeline_x2_dark" not in text
+
+
+def test_without_any_it_says_so() -> None:
+    assert not gallery.of_gpus("gpu_race")
+    assert readme.gpu_part() == "No GPU has run these kernels and engines yet, so no figure of theirs is given."
+
+
+def test_each_has_a_picture_that_names_the_gpu(committed: Path) -> None:
+    drawn = gallery.pictures()
+    assert {name for name in drawn if name.endswith(("_x1", "_x2"))} == {
+        "matmul_scaling_x1", "training_race_x1", "timeline_x1",
+    }  # fmt: skip
+    for name in ("matmul_scaling_x1", "training_race_x1"):
+        assert any("NVIDIA X1" in text.get_text() for text in drawn[name]("light").findobj(Text)), name
+
+
+def test_a_step_of_microseconds_is_told_in_microseconds_beside_the_gpus_own_limit() -> None:
+    found = _found([_step("persistent, x", 120e-6), _step("graph, x", 2e-3)], "x")
+    limit = training_race.arithmetic_limit(found)
+    assert limit == pytest.approx(1.61e9 / 50e12, rel=0.01)
+    (axes,) = race.draw(found, limit).axes
+    texts = {text.get_text() for text in axes.findobj(Text)}
+    assert {"120", "2,000", "32: the arithmetic alone, at the GPU's measured peak"} <= texts
+    assert axes.get_xlabel().startswith("µs for one training step")
+
+
+def test_tensor_cores_stand_in_the_picture_above_the_roof_of_float32() -> None:
+    found = _found([_product("cuda-cupy-hopper", 4096, 2e-4, "bf16")], "x")
+    found = msgspec.structs.replace(found, ceilings=PEAK, levels=[Level("memory", 2**36, 3e12)])
+    axes = roofline.draw(found).axes[0]
+    assert axes.get_ylim()[1] > 2 * 4096**3 / 2e-4 / 1e9
+
+
+def test_a_run_on_a_gpu_is_named_after_it() -> None:
+    on_gpu = msgspec.structs.replace(training_point(), kernel="cuda-cupy-warptile")
+    (job,) = _jobs.measured(_found([on_gpu], "x"), "x.json", None)
+    assert job.machine.startswith("NVIDIA X1, ")
+    (job,) = _jobs.measured(_found([training_point()], "x"), "x.json", None)
+    assert "NVIDIA" not in job.machine
