@@ -81,12 +81,7 @@ class Scaling:
                     except (MemoryError, ValueError) as error:  # ValueError: K is too long for any bound
                         self._skip(kernel, shape, str(error))
                         continue
-                    try:
-                        self._point(kernel, shape, *prepared)
-                    except MemoryError as error:
-                        self._skip(kernel, shape, str(error) or "too little memory")
-                    except Exception as error:
-                        self._record(kernel, shape, "failed", reason=broke(kernel, error))
+                    self._point(kernel, shape, *prepared)
 
     def _point(self, kernel: Kernel, shape: Shape, a: NDArray, b: NDArray, reference: Reference) -> None:
         import numpy as np
@@ -94,15 +89,24 @@ class Scaling:
         from kernels.contract import VerificationError
 
         out = np.full((shape.m, shape.n), np.nan, np.float32)
+        details: dict[str, Any] = {}
         try:
             error = reference.check(kernel.matmul(a, b, out), kernel.name, kernel.spec.rounds_to)
+            if not self.verify_only:
+                details = _time(kernel, a, b, out, self.min_time, self.cold_cache)
         except VerificationError as wrong:
             self._record(kernel, shape, "failed", reason=str(wrong))
+            return
+        except MemoryError as lacking:
+            status = "failed" if self.verify_only else "skipped"  # what was not verified is not right
+            self._record(kernel, shape, status, reason=str(lacking) or "too little memory")
+            return
+        except Exception as broken:
+            self._record(kernel, shape, "failed", reason=broke(kernel, broken))
             return
         if self.verify_only:
             print(f"{kernel.name} at {shape}: correct, error {error:.3f} of the bound")
             return
-        details = _time(kernel, a, b, out, self.min_time, self.cold_cache)
         seconds = float(np.median(details["samples"]))
         self._forecast.learn(kernel.name, seconds, shape.flops)
         rate = shape.flops / seconds

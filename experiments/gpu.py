@@ -118,9 +118,11 @@ def _run(step: str, commands: list[list[str]], minutes: float) -> list[str]:
             try:
                 code = process.wait(60 * minutes)
             except psutil.TimeoutExpired:
-                for one in [*process.children(recursive=True), process]:
-                    with suppress(psutil.NoSuchProcess):  # it may have ended meanwhile
-                        one.kill()
+                with suppress(psutil.NoSuchProcess):  # it may end meanwhile
+                    for one in process.children(recursive=True):
+                        with suppress(psutil.NoSuchProcess):
+                            one.kill()
+                    process.kill()
                 failed.append(f"ended after {minutes:g} minutes: {words}")
                 continue
         if code:

@@ -113,7 +113,8 @@ def _race(chosen: list[Kernel], shapes: list[Shape], rounds: int, time_limit: fl
             except MemoryError as error:
                 points += [point_of(kernel, shape, threads, "skipped", reason=str(error)) for kernel in whole]
             except Exception as error:  # after some of CUDA's errors nothing more runs in this process
-                points += [failed(kernel, reason=broke(kernel, error)) for kernel in whole]
+                reason = broke(whole[0], error)
+                points += [failed(kernel, reason=reason) for kernel in whole]
     return points
 
 

@@ -27,7 +27,7 @@ EXAMPLES = """\
   python -m experiments.matmul_scaling --kernel cpu-python numba --sizes 64 128 --shapes 128x156x512
   python -m experiments.matmul_scaling --results run.json --plot run.png
   python -m experiments.matmul_scaling --from run.json --plot run.svg   draw again, measure nothing
-exit codes: 0 done, 1 a kernel was wrong, 2 wrong usage, 3 a kernel asked for cannot run here"""
+exit codes: 0 done, 1 a kernel was wrong or broke down, 2 wrong usage, 3 a kernel asked for cannot run here"""
 
 SIZES = (16, 32, 64, 128, 256, 512, 1024, 2048)
 QUICK_SIZES = (32, 64, 128, 256, 512)
@@ -88,7 +88,9 @@ def main(arguments: list[str] | None = None) -> None:
             )
         if options.list:
             _list()
-        elif options.verify_only:
+        elif options.verify_only and not options.source:
+            cli.require_results(options.results)
+            _files.require_picture(options.plot)
             scaling = _scaling(options)
             scaling.run()
             _judge(scaling.points)
@@ -107,8 +109,8 @@ def _list() -> None:
 
 
 def _scaling(options: argparse.Namespace) -> Scaling:
+    cli.use_threads(options.threads)  # first: what can run is found out by importing Numba, too
     asked = options.kernel or [name for name, reason in kernels.available().items() if reason is None]
-    cli.use_threads(options.threads)
     # two names of one kernel are one kernel
     chosen = {kernel.name: kernel for kernel in map(cli.get_kernel, asked)}
     quick = options.quick

@@ -24,7 +24,8 @@ EXAMPLES = """\
 def ladder_table() -> str:
     """The ladder as Markdown, with each kernel's measured rate at SIZE or the largest size below it."""
     found = gallery.committed("matmul_scaling")
-    gpus = gallery.of_gpus("matmul_scaling").values()
+    # of several GPUs the one that was measured last
+    gpus = sorted(gallery.of_gpus("matmul_scaling").values(), key=lambda file: file.created)[-1:]
     lines = [
         f"| kernel | what happens at the same time | what holds it back | GFLOP/s at {SIZE} |",
         "|---|---|---|---:|",
@@ -53,7 +54,7 @@ def _rate(files: Sequence[results.Results], kernel: str) -> str:
             near = max(timed, key=lambda point: point.n)
             note = "" if near.n == SIZE else f" (at {near.n})"
             rate = near.rate.median / 1e9
-            return (f"{rate:.3g}" if rate < 1000 else f"{rate:,.0f}") + note
+            return (f"{rate:.3g}" if round(rate) < 1000 else f"{rate:,.0f}") + note
     return "not measured"
 
 
@@ -97,13 +98,13 @@ def gpu_part() -> str:
             else:
                 said = [timeline.sentence(point) for point in found.of(results.TimelinePoint) if point.spans]
             lines += [f"- {sentence.removesuffix('.')}." for sentence in said]
-            lines += [f"- Measured by `{found.command}` on {_gpu(found)}.", ""]
+            if said:
+                lines += [f"- Measured by `{found.command}` on {_gpu(found)}.", ""]
+    drawn, names = gallery.pictures(), ("matmul_scaling", "roofline", "training_race", "timeline")
+    lines += [_picture(stem) for name in names for stem in gallery.of_gpus(name) if stem in drawn]
     if not lines:
         return "No GPU has run these kernels and engines yet, so no figure of theirs is given."
-    drawn = gallery.pictures()
-    shown = [stem for name in ("matmul_scaling", "training_race", "timeline") for stem in gallery.of_gpus(name)]
-    pictures = [stem for stem in shown if stem in drawn]
-    return "\n".join([*lines, *map(_picture, pictures)]).rstrip()
+    return "\n".join(lines).rstrip()
 
 
 def _picture(stem: str) -> str:

@@ -76,6 +76,7 @@ def _race(options: argparse.Namespace, arguments: list[str]) -> None:
     setting = {"batch_size": options.batch_size, "hidden": options.hidden, "threads": options.threads}
     points: list[StepPoint] = []
     turns: dict[str, Callable[[], list[float]]] = {}
+    lost: dict[str, str] = {}
     first: dict[str, tuple[float, list[float]]] = {}
     expected = Expected.of(settings)
     with ExitStack() as processes:
@@ -92,9 +93,11 @@ def _race(options: argparse.Namespace, arguments: list[str]) -> None:
                 if worst := expected.disagreement(losses, gradients, entry.rounds_to):
                     points.append(results.StepPoint(name, **setting, status="failed", reason=worst))
                 else:
-                    turns[name] = partial(racer.call, "turn")
+                    turns[name] = partial(_turn, racer, name, lost)
         taken = timing.alternate(turns, options.rounds)
-        clock = machine.sm_clock() if chip else None
+    points += [results.StepPoint(name, **setting, status="failed", reason=reason) for name, reason in lost.items()]
+    taken = {name: samples for name, samples in taken.items() if name not in lost}
+    clock = machine.sm_clock() if chip else None
     # once more: a neighbour on the same machine may have been busy the first time
     limits = max(limits, ceilings.measure(options.threads), key=lambda found: found.peak_flops)
     for name, samples in taken.items():
@@ -129,6 +132,18 @@ def _race(options: argparse.Namespace, arguments: list[str]) -> None:
     ]
     if wrong:
         raise cli.CommandError("; ".join(wrong), cli.CHECK_FAILED)
+
+
+def _turn(racer: Apart, name: str, lost: dict[str, str]) -> list[float]:
+    """A contestant's turn; none any more once it has broken down, and why is told in `lost`."""
+    if name in lost:
+        return []
+    try:
+        samples: list[float] = racer.call("turn")
+    except cli.CommandError as error:
+        lost[name] = str(error)
+        return []
+    return samples
 
 
 def _gpu_limits() -> Ceilings:

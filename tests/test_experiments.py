@@ -337,6 +337,69 @@ def test_race_goes_on_without_a_contestant_that_breaks_down(
     assert statuses == {"broken": "failed", "right": "ok"}
 
 
+class _TiresOut:
+    """Takes its first steps, and no more."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def step(self) -> float:
+        self.steps += 1
+        if self.steps > CHECKED_STEPS:
+            raise RuntimeError("an illegal address")
+        return 2.0
+
+
+def _tires_out() -> Runner:
+    return Runner(_TiresOut().step, lambda: {"w": np.array([3.0, 4.0])})
+
+
+def test_race_goes_on_without_a_contestant_that_breaks_down_later(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("kernels.measure.ceilings.measure", lambda threads: Ceilings(threads, 1e18, 1e9))
+    _race_of(monkeypatch, {"tired": Contestant(_tires_out), "right": Contestant(_two)})
+    file = tmp_path / "race.json"
+    assert _fails(training_race.main, "--rounds", "2", "--results", str(file))[0] == cli.CHECK_FAILED
+    points = {point.contestant: point for point in results.read(file).of(results.StepPoint)}
+    assert (points["tired"].status, points["right"].status) == ("failed", "ok")
+    assert len(points["right"].samples) >= 2
+
+
+def test_a_reader_who_leaves_is_no_kernels_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def leave(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    scaling = Scaling([kernels.get("cpu-blas")], [Shape(8, 8, 8)], 1, verify_only=True)
+    monkeypatch.setattr("builtins.print", leave)
+    with pytest.raises(BrokenPipeError):
+        scaling.run()
+
+
+def test_what_lacked_memory_is_skipped_but_not_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    def product(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
+        if len(c) > 32:
+            raise MemoryError
+        np.matmul(a, b, out=c)
+
+    kernel = kernels.Kernel(find("cpu-blas"), product)
+    for verify_only, status in ((False, "skipped"), (True, "failed")):
+        scaling = Scaling([kernel], [Shape(33, 8, 8)], 1, min_time=0.001, verify_only=verify_only)
+        scaling.run()
+        assert [(point.status, point.reason) for point in scaling.points] == [(status, "too little memory")]
+
+
+def test_from_measures_nothing_whatever_stands_beside_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Scaling, "run", lambda self: pytest.fail("it measures"))
+    committed = str(gallery.RESULTS / "matmul_scaling.json")
+    matmul_scaling.main(["--from", committed, "--verify-only"])
+    assert "cpu-numba-simd" in capsys.readouterr().out
+    missing = str(tmp_path / "missing" / "x.json")
+    assert _fails(matmul_scaling.main, "--verify-only", "--results", missing)[0] == cli.USAGE
+
+
 def test_a_kernel_that_breaks_down_leaves_the_others_their_points(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -544,7 +607,7 @@ def test_the_gallery_holds_its_pictures_and_no_others() -> None:
     expected = {f"{name}_{theme}.png" for name in (*gallery.pictures(), *_screenshots.VIEWS) for theme in THEMES}
     assert {path.name for path in gallery.GALLERY.iterdir()} == expected
     text = readme.README.read_text(encoding="utf-8")
-    shown = set(re.findall(r"plots/gallery/(\w+\.png)", text))
+    shown = set(re.findall(r"plots/gallery/([\w-]+\.png)", text))
     assert shown <= expected
     assert len(shown) >= 8
     for light in (name for name in shown if name.endswith("_light.png")):

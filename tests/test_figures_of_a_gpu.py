@@ -35,10 +35,20 @@ def _step(contestant: str, seconds: float) -> StepPoint:
 
 
 @pytest.fixture
-def committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The committed results but for those of real GPUs."""
     folder = tmp_path / "results"
     shutil.copytree(gallery.RESULTS, folder)
+    for name in ("matmul_scaling", "gpu_race", "roofline", "training_race", "timeline"):
+        for file in folder.glob(f"{name}_*.json"):
+            file.unlink()
     monkeypatch.setattr(gallery, "RESULTS", folder)
+    return folder
+
+
+@pytest.fixture
+def committed(without: Path) -> Path:
+    folder = without
     products: list[Point] = [_product("cuda-cupy-naive", 1024, 1e-3), _product("cuda-cupy-hopper", 512, 1e-6, "bf16")]
     raced: list[Point] = [_product("cuda-cublas", 4096, 3e-3), _product("cuda-cupy-warptile", 4096, 3e-3)]
     steps: list[Point] = [_step("persistent, x", 120e-6), _step("PyTorch, cuDNN, CUDA graph", 240e-6)]
@@ -48,8 +58,8 @@ def committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )  # fmt: skip
     unseen = TimelinePoint("graph", "cuda-cupy-warptile", 128, 128, 2, "skipped", "not allowed")
     for name, points in (
-        ("matmul_scaling_x1", products), ("gpu_race_x1", raced), ("training_race_x1", steps),
-        ("timeline_x1", [watched, unseen]), ("timeline_x2", [unseen]),
+        ("matmul_scaling_x1-80gb", products), ("gpu_race_x1-80gb", raced), ("training_race_x1-80gb", steps),
+        ("timeline_x1-80gb", [watched, unseen]), ("timeline_x2-80gb", [unseen]),
     ):  # fmt: skip
         results.write(folder / f"{name}.json", _found(points, f"experiments.{name}"))
     return folder
@@ -64,7 +74,7 @@ def test_the_readme_takes_them_in_and_names_gpu_driver_clock_and_command(committ
     assert "| `cuda-cupy-vector` |" in text
     assert next(line for line in text.splitlines() if "`cuda-cupy-vector` |" in line).endswith("| not measured |")
     assert (
-        "On a GPU by `python -m experiments.matmul_scaling_x1` on NVIDIA X1, driver 580.1, at 1,755 to 1,755 MHz"
+        "On a GPU by `python -m experiments.matmul_scaling_x1-80gb` on NVIDIA X1, driver 580.1, at 1,755 to 1,755 MHz"
         in text
     )
     assert "- At 4096x4096x4096: cuda-cupy-warptile is 1.00 ± 0.00 times as fast as cuda-cublas." in text
@@ -72,22 +82,37 @@ def test_the_readme_takes_them_in_and_names_gpu_driver_clock_and_command(committ
     assert "times its floor of 34.0 µs" in text
     assert "- stepwise, cuda-cupy-warptile: 75% of a step's 400 µs are 1 products" in text
     assert "No GPU has run" not in text
-    shown = ("matmul_scaling_x1", "training_race_x1", "timeline_x1")
+    shown = ("matmul_scaling_x1-80gb", "training_race_x1-80gb", "timeline_x1-80gb")
     assert all(f"plots/gallery/{name}_dark.png" in text for name in shown)
-    assert "timeline_x2_dark" not in text
+    assert "timeline_x2-80gb" not in text
 
 
-def test_without_any_it_says_so() -> None:
-    assert not gallery.of_gpus("gpu_race")
+def test_without_any_it_says_so(without: Path) -> None:
     assert readme.gpu_part() == "No GPU has run these kernels and engines yet, so no figure of theirs is given."
+
+
+def test_pictures_alone_are_shown_too(without: Path) -> None:
+    points: list[Point] = [_product("cuda-cupy-naive", 1024, 1e-3)]
+    results.write(without / "matmul_scaling_x1.json", _found(points, "x"))
+    assert readme.gpu_part().count("matmul_scaling_x1_light.png") == 1
+    assert "No GPU" not in readme.gpu_part()
+
+
+def test_of_two_gpus_the_table_has_the_one_measured_last(without: Path) -> None:
+    for name, seconds, created in (("a", 1e-3, "2027-01-01T00:00:00+00:00"), ("b", 2e-3, "2026-01-01T00:00:00+00:00")):
+        found = msgspec.structs.replace(_found([_product("cuda-cupy-naive", 1024, seconds)], name), created=created)
+        results.write(without / f"matmul_scaling_{name}.json", found)
+    table = readme.ladder_table()
+    assert "| 2,147 |" in table
+    assert table.count("On a GPU by") == 1
 
 
 def test_each_has_a_picture_that_names_the_gpu(committed: Path) -> None:
     drawn = gallery.pictures()
-    assert {name for name in drawn if name.endswith(("_x1", "_x2"))} == {
-        "matmul_scaling_x1", "training_race_x1", "timeline_x1",
+    assert {name for name in drawn if name.endswith(("_x1-80gb", "_x2-80gb"))} == {
+        "matmul_scaling_x1-80gb", "training_race_x1-80gb", "timeline_x1-80gb",
     }  # fmt: skip
-    for name in ("matmul_scaling_x1", "training_race_x1"):
+    for name in ("matmul_scaling_x1-80gb", "training_race_x1-80gb"):
         assert any("NVIDIA X1" in text.get_text() for text in drawn[name]("light").findobj(Text)), name
 
 

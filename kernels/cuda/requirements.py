@@ -62,7 +62,8 @@ def _why_no_cupy() -> str | None:
     except ImportError as error:
         return f"CuPy cannot be imported ({error}): {CUDA}"
     except OSError as error:
-        return f"CuPy cannot be imported ({error}): name a folder that it may write with CUPY_CACHE_DIR"
+        advice = CUDA if error.filename is None else "name a folder that it may write with CUPY_CACHE_DIR"
+        return f"CuPy cannot be imported ({error}): {advice}"
     except RuntimeError as error:
         line = str(error).splitlines()[0]
         if "InsufficientDriver" in line:

@@ -3,7 +3,8 @@
 
 #ifndef CPU_EMULATION
 // d (16,8) += a (16,8) · b (8,8), by the 32 threads of a warp together. Sums are float; of each operand's fraction the
-// tensor core takes the first 10 bits and leaves the last 13 out, which is TF32.
+// tensor core takes the first 10 bits and leaves the last 13 out, which is TF32. A NaN with none of the first set would
+// become infinity; arithmetic makes no such NaN.
 // With g = lane / 4 and t = lane % 4 a thread holds (PTX ISA, mma.m16n8k8):
 //   a: (g, t), (g + 8, t), (g, t + 4), (g + 8, t + 4)     b: (t, g), (t + 4, g)
 //   d: (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1)
