@@ -182,7 +182,7 @@ def test_numba_does_not_warn_of_small_grids(monkeypatch: pytest.MonkeyPatch) -> 
     launch.NumbaCuda(numba_naive)
     assert numba_naive.kernel[(1, 1), (32, 8)]
     config.reload_config()  # as Numba does at its next compilation, where the environment has changed
-    assert numba_naive.kernel[(1, 1), (32, 8)]
+    assert numba_naive.kernel[(1, 2), (32, 8)]  # another one: each is configured once
 
 
 # -- arrays
