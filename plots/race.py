@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from kernels.measure.results import Results, StepPoint
 from plots.style import entitle, themed
 
 __all__ = ["draw"]
+
+_FAR = 50  # times: beyond, the fastest bars could not be seen beside the slowest
 
 
 def draw(results: Results, limit: float | None, theme: str = "light") -> Figure:
@@ -31,7 +34,14 @@ def draw(results: Results, limit: float | None, theme: str = "light") -> Figure:
             )  # fmt: skip
         axes.set_yticks(range(len(points)), [point.contestant for point in points], fontsize=12)
         axes.invert_yaxis()
-        axes.set_xlim(0, longest * 1.12)
+        least = scale * min([point.seconds.median for point in points], default=0.0)
+        logarithmic = longest > _FAR * least > 0
+        if logarithmic:
+            axes.set_xscale("log")
+            axes.set_xlim(min(least, scale * limit if limit else least) / 2, longest * 3)
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        else:
+            axes.set_xlim(0, longest * 1.12)
         if limit is not None:
             axes.axvline(scale * limit, color=colours.ink, linewidth=1.5, linestyle=":")
             peak = "the GPU's measured peak" if results.gpu_ceilings else "the measured peak"
@@ -41,7 +51,8 @@ def draw(results: Results, limit: float | None, theme: str = "light") -> Figure:
             )  # fmt: skip
             axes.set_ylim(len(points) + 0.1, -0.6)
         axes.tick_params(axis="y", length=0)
-        axes.set_xlabel(f"{unit} for one training step; bar = median, line = interquartile range")
+        how = "logarithmic; " if logarithmic else ""
+        axes.set_xlabel(f"{unit} for one training step; {how}bar = median, line = quartiles")
         caption = ""
         if points:
             first, machine = points[0], results.machine

@@ -123,7 +123,17 @@ def test_a_step_of_microseconds_is_told_in_microseconds_beside_the_gpus_own_limi
     (axes,) = race.draw(found, limit).axes
     texts = {text.get_text() for text in axes.findobj(Text)}
     assert {"120", "2,000", "32: the arithmetic alone, at the GPU's measured peak"} <= texts
-    assert axes.get_xlabel().startswith("µs for one training step")
+    assert axes.get_xlabel().startswith("µs for one training step; ")
+    assert axes.get_xscale() == "linear"
+
+
+def test_steps_far_apart_are_drawn_on_a_logarithmic_scale_that_shows_the_limit_and_all_bars() -> None:
+    found = _found([_step("persistent, x", 120e-6), _step("NumPy, as one writes it", 24e-3)], "x")
+    (axes,) = race.draw(found, 32e-6).axes
+    assert axes.get_xscale() == "log"
+    assert axes.get_xlabel().startswith("µs for one training step; logarithmic")
+    left, right = axes.get_xlim()
+    assert left < 32 < 120 < 24_000 < right
 
 
 def test_tensor_cores_stand_in_the_picture_above_the_roof_of_float32() -> None:
