@@ -15,7 +15,7 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["UNIT_ROUNDOFF", "Reference", "VerificationError", "gamma", "run"]
+__all__ = ["OPERAND_ROUNDOFF", "UNIT_ROUNDOFF", "Reference", "VerificationError", "gamma", "run"]
 
 UNIT_ROUNDOFF = 2.0**-24
 # what a number loses at most to the format that a kernel shortens its operands to: a unit roundoff where it is rounded,

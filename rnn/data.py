@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from kernels.cache import cache
 from kernels.cli import CommandError
 
-__all__ = ["DataError", "Dataset", "Split", "load"]
+__all__ = ["CLASSES", "PIXELS", "DataError", "Dataset", "Split", "load"]
 
 SHA256 = {
     "train-images": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",

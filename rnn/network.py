@@ -13,7 +13,7 @@ from rnn.arrays import library
 from rnn.cells import CELLS, Cell, Matmul
 from rnn.data import CLASSES, PIXELS
 
-__all__ = ["Network", "Weights", "initial_weights"]
+__all__ = ["Network", "Weights", "initial_weights", "softmax_cross_entropy"]
 
 Weights = dict[str, NDArray]
 _WEIGHTS = 0  # keeps the random numbers of the weights apart from those of shuffling

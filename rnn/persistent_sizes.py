@@ -36,7 +36,7 @@ from dataclasses import dataclass
 
 from rnn.data import CLASSES, PIXELS
 
-__all__ = ["MOST_HIDDEN", "Sizes", "choose", "why_not"]
+__all__ = ["INPUTS", "MOST_HIDDEN", "STEPS", "Sizes", "choose", "why_not"]
 
 STEPS = INPUTS = PIXELS
 MOST_HIDDEN = 128  # four threads a unit, 512 in all: beyond, a thread has too few registers

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kernels.recorder import Recording
 
-__all__ = ["STUBS", "Missed", "Operands", "Task"]
+__all__ = ["STUBS", "Launch", "Missed", "Operands", "Shape", "Task", "at_most", "at_work", "shown", "total", "worst"]
 
 STUBS = Path(__file__).parent / "stubs"
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 __all__ = [
+    "MAX_SAMPLES",
     "MIN_SAMPLES",
     "UNSTEADY",
     "Spread",

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from kernels.recorder.sites import Kind
 
-__all__ = ["Fault", "FaultKind", "Faults", "RecorderError", "ThreadId", "Threads"]
+__all__ = ["Fault", "FaultKind", "Faults", "RecorderError", "ThreadId", "Threads", "listed", "position"]
 
 FaultKind = Literal[
     "out of bounds",

@@ -18,7 +18,7 @@ from kernels.nearest import did_you_mean
 from kernels.recorder.arrays import DeviceArray
 from kernels.recorder.memory import Memory
 
-__all__ = ["FULL_MASK", "WARP", "Current", "Dim3", "Intrinsics", "Wait"]
+__all__ = ["FULL_MASK", "WARP", "Current", "Dim3", "Intrinsics", "Resolve", "Wait"]
 
 WARP = 32
 FULL_MASK = 0xFFFFFFFF
