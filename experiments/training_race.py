@@ -95,9 +95,9 @@ def _race(options: argparse.Namespace, arguments: list[str]) -> None:
                 else:
                     turns[name] = partial(_turn, racer, name, lost)
         taken = timing.alternate(turns, options.rounds)
+        clock = machine.sm_clock() if chip else None  # at once: a GPU that is idle for long slows down
     points += [results.StepPoint(name, **setting, status="failed", reason=reason) for name, reason in lost.items()]
     taken = {name: samples for name, samples in taken.items() if name not in lost}
-    clock = machine.sm_clock() if chip else None
     # once more: a neighbour on the same machine may have been busy the first time
     limits = max(limits, ceilings.measure(options.threads), key=lambda found: found.peak_flops)
     for name, samples in taken.items():
