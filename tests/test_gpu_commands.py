@@ -5,9 +5,11 @@ The stand-in's clock is made up, so no figure here is one.
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import sys
+import weakref
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -121,6 +123,19 @@ def clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Clock:
 def _multiply(a: Any, b: Any, c: Any) -> None:
     assert all(isinstance(x, fake_cupy.ndarray) for x in (a, b, c))
     np.matmul(a.view(np.ndarray), b.view(np.ndarray), out=c.view(np.ndarray))
+
+
+def test_a_graph_keeps_what_its_call_reads(clock: Clock) -> None:
+    """It reads the arrays' addresses at each launch, whoever has been given that memory since."""
+    operand = np.zeros(4)
+    read = weakref.ref(operand)
+    graph = Captured(lambda operand=operand: clock.run(f"{operand}"), 2)
+    del operand
+    gc.collect()
+    assert read() is not None
+    del graph
+    gc.collect()
+    assert read() is None
 
 
 def test_samples_are_the_gpus_time_per_call(clock: Clock) -> None:

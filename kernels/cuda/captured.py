@@ -12,13 +12,14 @@ class Captured:
     """`calls` calls as a CUDA graph. result: what the last one returned, filled anew by every `launch`.
 
     The call is made once before, so that everything is compiled and allocated; undo: takes back what that changed. What
-    it allocates is written at every launch, so the graph has memory of its own, which no one else is given.
+    it allocates is written at every launch, so the graph has memory of its own, which no one else is given; what it
+    holds is read at every launch, so the call is kept.
     """
 
     def __init__(self, call: Callable[[], Any], calls: int = 1, undo: Callable[[], object] = lambda: None) -> None:
         import cupy
 
-        self._memory = cupy.cuda.MemoryPool()
+        self._call, self._memory = call, cupy.cuda.MemoryPool()
         stream = cupy.cuda.Stream(non_blocking=True)
         # what was put into another stream must be there
         cupy.cuda.Device().synchronize()
