@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-
-__all__ = ["add_options", "read", "read_or_measure", "require_picture", "save_picture"]
+__all__ = ["add_options", "read_or_measure", "require_writable", "save_picture"]
 
 
 def add_options(parser: argparse.ArgumentParser, *, picture: bool = True) -> None:
@@ -34,14 +33,13 @@ def read_or_measure(
     Ends the command before it measures if --results or --plot cannot be written. What was measured is written before
     any of it is shown: no reader who leaves, and no picture that fails, takes it along.
     """
-    cli.require_results(options.results)
-    require_picture(getattr(options, "plot", None))
-    found = read(options.source, what, holds) if options.source else measure()
+    require_writable(options)
+    found = _read(options.source, what, holds) if options.source else measure()
     cli.write_results(options.results, found)
     return found
 
 
-def read(path: Path, what: str, holds: Callable[[Results], object]) -> Results:
+def _read(path: Path, what: str, holds: Callable[[Results], object]) -> Results:
     """A result file, whose machine and date are printed. Ends the command where it cannot be read or lacks `what`."""
     found = cli.read_results(path)
     if not holds(found):
@@ -50,8 +48,10 @@ def read(path: Path, what: str, holds: Callable[[Results], object]) -> Results:
     return found
 
 
-def require_picture(path: Path | None) -> None:
-    """End the command now if a picture could not be written to path."""
+def require_writable(options: argparse.Namespace) -> None:
+    """End the command now if what --results or --plot name, where they do, could not be written."""
+    cli.require_results(options.results)
+    path: Path | None = getattr(options, "plot", None)
     if path is not None and path.suffix not in (".png", ".svg", ".pdf"):
         raise cli.CommandError(f"cannot draw {path}: the name must end in .png, .svg or .pdf")
     cli.require_writable(path)

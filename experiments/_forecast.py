@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from experiments._broken import broke
 from kernels.measure.timing import first_call
 
 if TYPE_CHECKING:
@@ -25,7 +27,18 @@ class Forecast:
 
     def __init__(self, limit: float) -> None:
         self.limit = limit
+        self.broken: dict[str, str] = {}  # kernels that made no product when tried out, and why
         self._made: dict[str, tuple[int, float]] = {}  # operations and seconds of the largest product
+
+    def try_out(self, kernels: Iterable[Kernel], most_flops: int) -> dict[str, float]:
+        """`probe` each; the seconds of the very first calls, by name. A kernel that breaks down is in `broken`."""
+        first = {}
+        for kernel in kernels:
+            try:
+                first[kernel.name] = self.probe(kernel, most_flops)
+            except Exception as error:
+                self.broken[kernel.name] = broke(kernel, error)
+        return first
 
     def probe(self, kernel: Kernel, most_flops: int) -> float:
         """Make products, the next twice as large, until one would take long or have more than most_flops.

@@ -86,9 +86,8 @@ def _measured(found: Results, point: TrainingPoint, price: float | None) -> Job:
     unknown = "" if found.git else ", revision unknown"
     dirty = ", from a dirty tree" if found.git and found.git.dirty else ""
     counts = [gpu.cores for gpu in machine.gpus if gpu.cores is not None]
-    gpus = "".join(f"{gpu.name}, " for gpu in machine.gpus[:1] if point.kernel.startswith("cuda-"))
     return Job(
-        machine=f"{gpus}{machine.cpu}",
+        machine=machine.processor(gpu=point.kernel.startswith("cuda-")),
         kernel=point.kernel,
         engine=point.engine,
         source=f"measured{unknown}{dirty}",

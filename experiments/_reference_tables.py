@@ -9,7 +9,7 @@ from typing import NamedTuple
 from experiments._tables import marked, print_table, table
 from kernels import cli
 from kernels.measure.results import AgreementPoint, Point, StepPoint, TrainingPoint
-from kernels.measure.timing import ratio, spread
+from kernels.measure.timing import ratio
 from rnn import report
 
 __all__ = ["Accuracy", "accuracies", "against_tensorflow", "agreements", "judge", "ratios", "show"]
@@ -48,7 +48,7 @@ def show(points: Sequence[Point]) -> None:
     for (cell, optimizer), own in _steps(points):
         made = table(f"One training step: {cell}, {optimizer}, batch {own[0].batch_size}", "by", "ms", "±")
         for step in own:
-            seconds = spread(step.samples)
+            seconds = step.seconds
             took = marked(f"{seconds.median * 1e3:.2f}", seconds)
             made.add_row(step.contestant, took, f"{seconds.half_range * 1e3:.2f}")
         print_table(made)
@@ -105,7 +105,7 @@ def ratios(points: Sequence[Point]) -> list[str]:
     """Our engine's step against the fastest of TensorFlow's modes, one sentence a cell and optimizer."""
     lines = []
     for (cell, optimizer), (ours, *theirs) in _steps(points):
-        best = min(theirs, key=lambda point: spread(point.samples).median)
+        best = min(theirs, key=lambda point: point.seconds.median)
         lines.append(f"{cell}, {optimizer}: {against_tensorflow(ours, best)}")
     return lines
 

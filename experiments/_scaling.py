@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import traceback
 from typing import TYPE_CHECKING, Any
 
+from experiments._broken import broke
 from experiments._forecast import Forecast
 from experiments._peak import above, has_peak
 from kernels import progress
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kernels.contract import Reference
     from kernels.shapes import Shape
 
-__all__ = ["Scaling", "broke", "point_of"]
+__all__ = ["Scaling", "point_of"]
 
 
 class Scaling:
@@ -60,18 +60,13 @@ class Scaling:
         calls = 1 if self.verify_only else 2 + MIN_SAMPLES
         most = max(shape.flops for shape in self.shapes)
         with progress.named(self.asked) as advance:
-            broken: dict[str, str] = {}
-            for kernel in self.kernels:
-                try:
-                    self._first_call[kernel.name] = self._forecast.probe(kernel, most)
-                except Exception as error:
-                    broken[kernel.name] = broke(kernel, error)
+            self._first_call = self._forecast.try_out(self.kernels, most)
             for shape in sorted(self.shapes, key=lambda shape: shape.flops):
                 prepared: tuple[NDArray, NDArray, Reference] | None = None
                 for kernel in self.kernels:
                     advance(f"{kernel.name} {shape}")
-                    if kernel.name in broken:
-                        self._record(kernel, shape, "failed", reason=broken[kernel.name])
+                    if reason := self._forecast.broken.get(kernel.name):
+                        self._record(kernel, shape, "failed", reason=reason)
                         continue
                     if reason := self._forecast.too_long(kernel.name, shape.flops, calls):
                         self._skip(kernel, shape, reason)
@@ -135,17 +130,6 @@ class Scaling:
     def _record(self, kernel: Kernel, shape: Shape, status: str, **details: Any) -> None:
         first_call = self._first_call.get(kernel.name)
         self.points.append(point_of(kernel, shape, self.threads, status, first_call=first_call, **details))
-
-
-def broke(kernel: Kernel, error: Exception) -> str:
-    """Why a kernel's point failed, when the kernel raised something: the other points are kept, and the place printed.
-
-    What it may be is of many kinds, CuPy's, Numba's, cuBLAS's. Raised again where other processes wait for the kernel.
-    """
-    if kernel.spec.family == "mpi":
-        raise error
-    traceback.print_exception(error)
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def point_of(

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import kernels
 from experiments import _files, _header
+from experiments._broken import broke
 from experiments._forecast import Forecast
 from experiments._peak import above, has_peak
-from experiments._scaling import broke, point_of
+from experiments._scaling import point_of
 from kernels import cli, progress
 from kernels.ladder import find
 from kernels.measure import gpu_ceilings, machine, results
@@ -96,13 +97,9 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
 def _race(chosen: list[Kernel], shapes: list[Shape], rounds: int, time_limit: float, threads: int) -> list[MatmulPoint]:
     points: list[MatmulPoint] = []
     forecast = Forecast(time_limit)
-    broken: dict[str, str] = {}
     with progress.named(len(shapes)) as advance:
-        for kernel in chosen:
-            try:
-                forecast.probe(kernel, max(shape.flops for shape in shapes))
-            except Exception as error:
-                broken[kernel.name] = broke(kernel, error)
+        forecast.try_out(chosen, max(shape.flops for shape in shapes))
+        broken = forecast.broken
         whole = [kernel for kernel in chosen if kernel.name not in broken]
         for shape in shapes:
             advance(str(shape))
@@ -124,9 +121,7 @@ def _at(shape: Shape, chosen: list[Kernel], rounds: int, forecast: Forecast, thr
     import numpy as np
 
     from kernels.contract import Reference, VerificationError
-    from kernels.cuda import timing
     from kernels.cuda.arrays import to_device
-    from kernels.cuda.captured import Captured
 
     at_least = _CALLS_BEFORE + max(MIN_SAMPLES, rounds)
     points: list[MatmulPoint] = []
@@ -150,13 +145,7 @@ def _at(shape: Shape, chosen: list[Kernel], rounds: int, forecast: Forecast, thr
                 out[...] = np.nan
                 call()
                 errors[name] = reference.check(out, name, kernel.spec.rounds_to)
-                once = min(timing.sample(call, 1) for _ in range(3))
-                calls = max(1, min(100, int(_LONGEST / once)))
-                graph = Captured(call, calls)
-                wanted = MIN_SAMPLES if once < _SLOW else math.ceil(MIN_SAMPLES / rounds)
-                turns[name] = lambda graph=graph, calls=calls, wanted=wanted: [
-                    timing.sample(graph.launch, 1) / calls for _ in range(wanted)
-                ]
+                turns[name] = _turn(call, rounds)
                 contestants[name] = kernel
         except MemoryError:
             raise
@@ -171,6 +160,18 @@ def _at(shape: Shape, chosen: list[Kernel], rounds: int, forecast: Forecast, thr
         points.append(timed)
         forecast.learn(name, timed.seconds.median, shape.flops)
     return points
+
+
+def _turn(call: Callable[[], object], rounds: int) -> Callable[[], list[float]]:
+    """What takes samples of a call, so many that all rounds together have enough."""
+    from kernels.cuda import timing
+    from kernels.cuda.captured import Captured
+
+    once = min(timing.sample(call, 1) for _ in range(3))
+    calls = max(1, min(100, int(_LONGEST / once)))
+    graph = Captured(call, calls)
+    wanted = MIN_SAMPLES if once < _SLOW else math.ceil(MIN_SAMPLES / rounds)
+    return lambda: [timing.sample(graph.launch, 1) / calls for _ in range(wanted)]
 
 
 def _calls(kernel: Kernel, a: Any, b: Any, out: Any) -> dict[str, Callable[[], object]]:

@@ -76,8 +76,7 @@ def _price(text: str) -> float | None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    cli.require_results(options.results)
-    _files.require_picture(options.plot)
+    _files.require_writable(options)
     if options.results and not options.measure:
         raise cli.CommandError("--results writes what --measure measures; add --measure")
     machines = len(options.files) + options.measure

@@ -89,8 +89,7 @@ def main(arguments: list[str] | None = None) -> None:
         if options.list:
             _list()
         elif options.verify_only and not options.source:
-            cli.require_results(options.results)
-            _files.require_picture(options.plot)
+            _files.require_writable(options)
             scaling = _scaling(options)
             scaling.run()
             _judge(scaling.points)

@@ -86,22 +86,22 @@ def gpu_part() -> str:
     """What the committed files of GPUs say, a sentence each, and their pictures."""
     from experiments import gpu_race, timeline, training_race
 
+    def of_race(found: results.Results) -> list[str]:
+        steps = found.of(results.StepPoint)
+        return [*training_race.sentences(steps), *training_race.floor(steps, found.gpu_ceilings)]
+
+    def of_timeline(found: results.Results) -> list[str]:
+        return [timeline.sentence(point) for point in found.of(results.TimelinePoint) if point.spans]
+
     lines: list[str] = []
-    files = {name: gallery.of_gpus(name) for name in ("gpu_race", "training_race", "timeline")}
-    for name, of_gpus in files.items():
-        for found in of_gpus.values():
-            if name == "gpu_race":
-                said = gpu_race.sentences(found)
-            elif name == "training_race":
-                steps = found.of(results.StepPoint)
-                said = [*training_race.sentences(steps), *training_race.floor(steps, found.gpu_ceilings)]
-            else:
-                said = [timeline.sentence(point) for point in found.of(results.TimelinePoint) if point.spans]
-            lines += [f"- {sentence.removesuffix('.')}." for sentence in said]
-            if said:
+    told = {"gpu_race": gpu_race.sentences, "training_race": of_race, "timeline": of_timeline}
+    for name, sentences in told.items():
+        for found in gallery.of_gpus(name).values():
+            if said := sentences(found):
+                lines += [f"- {sentence.removesuffix('.')}." for sentence in said]
                 lines += [f"- Measured by `{found.command}` on {_gpu(found)}.", ""]
-    drawn, names = gallery.pictures(), ("matmul_scaling", "roofline", "training_race", "timeline")
-    lines += [_picture(stem) for name in names for stem in gallery.of_gpus(name) if stem in drawn]
+    shown = ("matmul_scaling_", "roofline_", "training_race_", "timeline_")
+    lines += [_picture(name) for name in gallery.pictures() if name.startswith(shown)]
     if not lines:
         return "No GPU has run these kernels and engines yet, so no figure of theirs is given."
     return "\n".join(lines).rstrip()

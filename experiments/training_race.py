@@ -23,7 +23,7 @@ from kernels import cli, progress
 from kernels.measure import gpu_ceilings, machine, results, timing
 from kernels.measure.limits import Ceilings
 from kernels.measure.results import Results, StepPoint
-from kernels.measure.timing import ratio, spread
+from kernels.measure.timing import ratio
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -195,7 +195,7 @@ def _show(
     flops = _flops(options.batch_size, options.hidden)
     made = table(title, "by", "ms", "±", "times the fastest", "of the peak", "first call, s")
     for point in timed:
-        seconds = spread(point.samples)
+        seconds = point.seconds
         made.add_row(
             point.contestant,
             marked(_ms(seconds.median), seconds),
@@ -244,7 +244,7 @@ def floor(points: Sequence[StepPoint], chip: Ceilings | None) -> list[str]:
     if ours is None or chip is None or chip.grid_barrier is None:
         return []
     arithmetic = _flops(ours.batch_size, ours.hidden) / chip.peak_flops
-    least, taken = arithmetic + 2 * chip.grid_barrier, spread(ours.samples).median
+    least, taken = arithmetic + 2 * chip.grid_barrier, ours.seconds.median
     return [
         f"{ours.contestant} takes {taken * 1e6:.1f} µs, {taken / least:.2f} times its floor of {least * 1e6:.1f} µs: "
         f"{arithmetic * 1e6:.1f} µs of arithmetic at the measured peak, and 2 barriers of all blocks of "
@@ -259,7 +259,7 @@ def _whole(timed: Sequence[StepPoint], begin: str) -> StepPoint | None:
 
 
 def _by_speed(points: Sequence[StepPoint]) -> list[StepPoint]:
-    return sorted((point for point in points if point.samples), key=lambda point: spread(point.samples).median)
+    return sorted((point for point in points if point.samples), key=lambda point: point.seconds.median)
 
 
 def arithmetic_limit(found: Results) -> float | None:

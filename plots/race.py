@@ -56,8 +56,8 @@ def draw(results: Results, limit: float | None, theme: str = "light") -> Figure:
         caption = ""
         if points:
             first, machine = points[0], results.machine
-            gpus = "".join(f"{gpu.name}, " for gpu in machine.gpus[:1] if results.gpu_ceilings)
-            caption = f"{gpus}{machine.cpu}, {machine.cores} cores, {first.threads} threads; LSTM of {first.hidden}, "
+            processor = machine.processor(gpu=results.gpu_ceilings is not None)
+            caption = f"{processor}, {machine.cores} cores, {first.threads} threads; LSTM of {first.hidden}, "
             caption += f"batch {first.batch_size}; blue: this project's"
         entitle(figure, "One training step, in turns", caption)
     return figure

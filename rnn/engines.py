@@ -15,7 +15,17 @@ from rnn.network import Weights
 from rnn.settings import Settings
 from rnn.stepwise import Stepwise
 
-__all__ = ["Engine", "UnsupportedEngine", "choose", "create", "names", "passed_over", "rounds_to", "verify"]
+__all__ = [
+    "Engine",
+    "UnsupportedEngine",
+    "choose",
+    "create",
+    "multiplies_with_kernel",
+    "names",
+    "passed_over",
+    "rounds_to",
+    "verify",
+]
 
 # the fastest first
 _CPU = {"fused": ("rnn.fused_cpu", "FusedCPU"), "stepwise": ("rnn.stepwise", "Stepwise")}
@@ -25,6 +35,7 @@ _CUDA = {
     "stepwise": ("rnn.stepwise_cuda", "StepwiseCUDA"),
 }
 _FUSED = "cpu-numba-simd"  # the kernel whose tiles the fused engine is made of
+_OWN_PRODUCTS = ("fused", "persistent")  # those that make their products themselves, in float32
 
 
 class Engine(Protocol):
@@ -66,9 +77,14 @@ def names(kernel: Kernel) -> tuple[str, ...]:
     return tuple(_engines(kernel))
 
 
+def multiplies_with_kernel(name: str) -> bool:
+    """Whether an engine's products are the kernel's, rather than its own."""
+    return name not in _OWN_PRODUCTS
+
+
 def rounds_to(name: str, kernel: Kernel) -> str:
-    """The format of the operands of an engine's products: the persistent one makes them itself, in float32."""
-    return "float32" if name == "persistent" else kernel.spec.rounds_to
+    """The format of the operands of an engine's products."""
+    return kernel.spec.rounds_to if multiplies_with_kernel(name) else "float32"
 
 
 def passed_over(chosen: str, kernel: Kernel, settings: Settings) -> list[str]:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["Run"]
 
 _LAST = 600.0  # seconds that a process may need for its share of the test images
-_ENGINES_OF_PRODUCTS = ("stepwise", "graph")  # which multiply with the kernel of the ladder
 _SHARES_PRODUCTS = "mpi-summa"  # the kernel whose processes share a product; with any other they share the batch
 
 
@@ -105,7 +104,8 @@ class Run:
                 print(f"note: {self.engine_name} engine, as {reason}")
         self.kernel, self.compiles = kernel.name, bool(kernel.spec.requires)
         self.engine = engines.create(self.engine_name, kernel, self.settings)
-        self._products = kernel if self.engine_name in _ENGINES_OF_PRODUCTS and kernel.spec.handwritten else None
+        checked = engines.multiplies_with_kernel(self.engine_name) and kernel.spec.handwritten
+        self._products = kernel if checked else None
 
     def _verify(self) -> None:
         """A wrong product may still train, only worse, and nothing else would tell."""

@@ -29,9 +29,10 @@ from experiments import (
     thread_scaling,
     training_race,
 )
+from experiments._broken import broke
 from experiments._contestants import CHECKED_STEPS, RATE, Contestant, Expected, Runner
 from experiments._peak import has_peak
-from experiments._scaling import Scaling, broke
+from experiments._scaling import Scaling
 from kernels import cli, contract
 from kernels.ladder import KernelSpec, find
 from kernels.measure import results

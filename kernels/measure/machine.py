@@ -60,6 +60,11 @@ class Machine(msgspec.Struct, frozen=True):
     memory: int
     gpus: list[GPU]
 
+    def processor(self, *, gpu: bool) -> str:
+        """The CPU's name, and before it the first GPU's, if that is what worked."""
+        chips = [chip.name for chip in self.gpus[:1]] if gpu else []
+        return ", ".join([*chips, self.cpu])
+
     def sentence(self) -> str:
         """One line for a screen."""
         gpus = ", ".join(f"{gpu.name} ({gpu.memory / 2**30:.0f} GiB)" for gpu in self.gpus) or "no GPU"
