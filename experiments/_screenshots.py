@@ -6,8 +6,9 @@ import tempfile
 from operator import methodcaller
 from pathlib import Path
 
-from experiments import _browser, explorer, twins
-from experiments._page import build
+from experiments import _browser
+from experiments.explorer import KERNELS, twins
+from experiments.explorer._page import build
 from kernels.measure.files import write_atomically
 
 __all__ = ["VIEWS", "take"]
@@ -31,7 +32,7 @@ def take(folder: Path, themes: tuple[str, ...]) -> None:
     """Write each view in each theme; needs a browser (`_browser.why_absent`)."""
     with tempfile.TemporaryDirectory() as temporary:
         page = Path(temporary, "explorer.html")
-        page.write_text(build(explorer.KERNELS, 16, twins.TWINS), encoding="utf-8")
+        page.write_text(build(KERNELS, 16, twins.TWINS), encoding="utf-8")
         for name, (size, script) in VIEWS.items():
             for theme in themes:
                 with _browser.opened(page, *size, theme=theme) as driver:

@@ -97,8 +97,8 @@ def _accuracy(theme: str) -> Figure:
 
 
 def _cluster_scaling(theme: str) -> Figure:
-    from experiments._cluster_points import ETHERNET, Scaling
-    from experiments._cluster_report import panels
+    from experiments.cluster_scaling._points import ETHERNET, Scaling
+    from experiments.cluster_scaling._report import panels
 
     found = committed("cluster_scaling")
     scaling = Scaling.of(found)

@@ -152,8 +152,8 @@ def reference_table() -> str:
 
 def cluster_list() -> str:
     """How well the model of many processes does, and what it says, from the committed result."""
-    from experiments._cluster_points import ETHERNET, Scaling
-    from experiments._cluster_report import sentences
+    from experiments.cluster_scaling._points import ETHERNET, Scaling
+    from experiments.cluster_scaling._report import sentences
 
     found = gallery.committed("cluster_scaling")
     scaling = Scaling.of(found)

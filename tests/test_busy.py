@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from experiments import _header, cluster_scaling, matmul_scaling
+from experiments import _header, matmul_scaling
+from experiments.cluster_scaling import __main__ as cluster_scaling
 from kernels import cli, threads
 from kernels.measure.busy import busy_cores
 from kernels.measure.ceilings import Ceilings
@@ -91,7 +92,7 @@ def test_processes_of_the_same_job_are_no_other_programs(
         ["training_race"],
         ["timeline", "--kernel", "cpu-blas"],
         ["reference_check", "--kernel", "cpu-blas"],
-        ["cluster_scaling", "--processes", "1", "2"],
+        ["cluster_scaling.__main__", "--processes", "1", "2"],
         ["machines", "--measure"],
     ],
     ids=lambda arguments: arguments[0],

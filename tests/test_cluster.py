@@ -13,10 +13,10 @@ import pytest
 from matplotlib.colors import to_hex
 
 import kernels
-from experiments import _cluster_model as model
-from experiments import _cluster_report as report
-from experiments import cluster_scaling
-from experiments._cluster_points import ETHERNET, Network, Scaling, over
+from experiments.cluster_scaling import __main__ as cluster_scaling
+from experiments.cluster_scaling import _model as model
+from experiments.cluster_scaling import _report as report
+from experiments.cluster_scaling._points import ETHERNET, Network, Scaling, over
 from kernels import cli, threads
 from kernels.extras import install
 from kernels.measure import machine, results
@@ -157,7 +157,7 @@ def test_it_says_what_limits_the_scaling() -> None:
 
 
 def test_an_unlike_loss_and_a_wrong_product_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    work = pytest.importorskip("experiments._cluster_work", reason="needs MPI", exc_type=ImportError)
+    work = pytest.importorskip("experiments.cluster_scaling._work", reason="needs MPI", exc_type=ImportError)
     engine, x, labels = work.network(8)
     losses = [engine.train(x, labels) for _ in range(3)]
     work.check_losses(losses, 8, 2)
@@ -293,7 +293,7 @@ def _ends(arguments: list[str], code: int, says: str, capsys: pytest.CaptureFixt
 
 
 def test_a_step_waits_for_the_largest_share():
-    from experiments import _cluster_model as model
+    from experiments.cluster_scaling import _model as model
 
     line = model.Line(0.0, 0.0)
     costs = model.Costs(line, 0.0, model.Line(0.0, 1e-3), 1, line)

@@ -14,16 +14,17 @@ import numpy as np
 import pytest
 from numba import cuda
 
-from experiments import explorer, twins
-from experiments._cores import one_thread_per_core, passes
-from experiments._page import build
-from experiments._recorded import recorded, square
-from experiments._resident import resident
-from experiments._small import recorded_ladder, with_constants
 from experiments.exercises._task import Task
 from experiments.exercises._tasks import TASKS
 from experiments.exercises._watch import watched
-from experiments.twins import kernels as twin_kernels
+from experiments.explorer import KERNELS, twins
+from experiments.explorer import __main__ as explorer
+from experiments.explorer._cores import one_thread_per_core, passes
+from experiments.explorer._page import build
+from experiments.explorer._recorded import recorded, square
+from experiments.explorer._resident import resident
+from experiments.explorer._small import recorded_ladder, with_constants
+from experiments.explorer.twins import kernels as twin_kernels
 from kernels import cli
 from kernels.contract import Reference
 from kernels.cuda import numba_shared, offline, registers
@@ -94,7 +95,7 @@ def test_slow_twins_differ_by_what_arithmetic_predicts() -> None:
     assert {count["conflicts"] for count in register["counts"] if count["space"] == "shared"} == {1}
 
 
-@pytest.mark.parametrize("name", explorer.KERNELS)
+@pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("size", [1, 7, 16])
 def test_shown_kernels_are_right_and_have_no_fault(name: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The CPU kernels too: no two cores ever touch what one of them writes."""
@@ -106,7 +107,7 @@ def test_shown_kernels_are_right_and_have_no_fault(name: str, size: int, monkeyp
         products.append((a, b, c))
         return recording
 
-    monkeypatch.setattr("experiments._recorded.record", keeping)
+    monkeypatch.setattr("experiments.explorer._recorded.record", keeping)
     shown = recorded_ladder(name, size)
     assert shown["faults"] == []
     ((a, b, c),) = products
@@ -133,7 +134,7 @@ def test_no_access_is_left_out_at_the_largest_size(monkeypatch: pytest.MonkeyPat
         dropped.append(recording.events.dropped)
         return recording
 
-    monkeypatch.setattr("experiments._recorded.record", noting)
+    monkeypatch.setattr("experiments.explorer._recorded.record", noting)
     recorded_ladder("cuda-numba-register", explorer.LARGEST)  # of all kernels it has most accesses
     assert dropped == [0]
 
@@ -146,7 +147,7 @@ def test_cores_take_the_passes_that_numba_gives_them(count: int) -> None:
 
 
 def test_cores_would_race_if_two_took_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("experiments._cores.passes", lambda count: (tuple(range(count)),) * 2)
+    monkeypatch.setattr("experiments.explorer._cores.passes", lambda count: (tuple(range(count)),) * 2)
     module = with_constants(importlib.import_module(find("cpu-numba-parallel").module))
     one_thread_per_core(module)
     assert {fault.kind for fault in record(module._product, (1,), (2,), *_operands(4)).faults} == {"race"}
@@ -211,7 +212,7 @@ def test_the_whole_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert not re.search(r"https?://|src=|@import", page.split('id="data"')[0]), "nothing is fetched"
     data = _data(page)
     shown = [kernel["name"] for kernel in data["kernels"]]
-    assert shown[: len(explorer.KERNELS)] == list(explorer.KERNELS)
+    assert shown[: len(KERNELS)] == list(KERNELS)
     assert {name for pair in data["pairs"] for name in pair["names"]} <= set(shown)
     assert len(data["pairs"]) == 6 + len(twins.TWINS)
 
@@ -255,7 +256,7 @@ def test_the_kept_registers_are_the_compilers() -> None:
 
 def test_registers_are_kept_for_every_kernel_and_gpu_shown() -> None:
     of = registers.kept().of
-    assert set(of) == {name for name in explorer.KERNELS if name.startswith("cuda-")}
+    assert set(of) == {name for name in KERNELS if name.startswith("cuda-")}
     assert {gpu.architecture for gpu in GPUS} <= set.intersection(*(set(each) for each in of.values()))
 
 

@@ -11,13 +11,14 @@ from typing import Any
 import matplotlib.image
 import pytest
 
-from experiments import _browser, _screenshots, explorer
-from experiments._page import build
-from experiments._recorded import recorded, square
-from experiments._small import with_constants
+from experiments import _browser, _screenshots
 from experiments.exercises._tasks import TASKS
 from experiments.exercises._watch import watched
-from experiments.twins import TWINS
+from experiments.explorer import KERNELS
+from experiments.explorer._page import build
+from experiments.explorer._recorded import recorded, square
+from experiments.explorer._small import with_constants
+from experiments.explorer.twins import TWINS
 from kernels.cuda import numba_coalesced, registers
 from kernels.cuda.architectures import GPUS
 from kernels.cuda.occupancy import occupancy
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.skipif(_browser.why_absent() is not None, reason=str(_b
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("explorer") / "page.html"
-    file.write_text(build(explorer.KERNELS, 16, TWINS), encoding="utf-8")
+    file.write_text(build(KERNELS, 16, TWINS), encoding="utf-8")
     return file
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import cuda
 
-from experiments._moments import moment
+from experiments.explorer._moments import moment
 from kernels.recorder import record
 from tests.recorder_samples import only
 

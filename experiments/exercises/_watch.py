@@ -6,9 +6,9 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from experiments._recorded import recorded
 from experiments.exercises._check import Rejected, load, task_of, trial
 from experiments.exercises._task import Shape, Task
+from experiments.explorer._recorded import recorded
 from kernels.recorder.substitute import python_function
 
 __all__ = ["watched"]

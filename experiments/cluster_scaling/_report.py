@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from experiments import _cluster_model as model
-from experiments._cluster_points import ETHERNET, MOST, WORKS, Network, Scaling, over, predicted, speed_up
+from experiments.cluster_scaling import _model as model
+from experiments.cluster_scaling._points import ETHERNET, MOST, WORKS, Network, Scaling, over, predicted, speed_up
 from kernels.measure.timing import ratio, spread
 
 if TYPE_CHECKING:

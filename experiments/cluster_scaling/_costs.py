@@ -1,4 +1,4 @@
-"""The parts of the work that processes share, each by itself: what experiments._cluster_model is fitted to."""
+"""The parts of the work that processes share, each by itself: what experiments.cluster_scaling._model is fitted to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from mpi4py import MPI
 
-from experiments._cluster_work import network, timed
+from experiments.cluster_scaling._work import network, timed
 from kernels.measure import timing
 from kernels.measure.cluster import CostPoint
 from kernels.mpi import summa

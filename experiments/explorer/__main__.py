@@ -12,9 +12,8 @@ import webbrowser
 from pathlib import Path
 from typing import Any
 
-from experiments import twins
+from experiments.explorer import KERNELS, twins
 from kernels import cli, progress
-from kernels.ladder import LADDER
 from kernels.measure.files import write_atomically
 
 EXAMPLES = """\
@@ -22,9 +21,6 @@ EXAMPLES = """\
   python -m experiments.explorer --kernel cuda-numba-shared cuda-numba-register --output shared.html
   python -m experiments.explorer --file shared_tile.py    what your exercise does, and its race as it happens
 exit codes: 0 done, 1 your kernel does not run, or the page could not be written, 2 wrong usage"""
-
-# those that the recorder can run: written for Numba, and in plain Python loops
-KERNELS = tuple(spec.name for spec in LADDER if spec.name.split("-")[1] == "numba" and spec.name != "cpu-numba-simd")
 
 # above, a recording leaves accesses out; 120 bytes for each step of k of each c(i,j), of all kernels together
 LARGEST, _BYTES = 48, 120
@@ -37,7 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
             grown = f"{options.size**3 * _BYTES / 1e6:,.0f} MB"
             raise cli.CommandError(f"--size is at most {LARGEST}; at {options.size} the page would grow to {grown}")
         cli.require_writable(options.output)
-        from experiments._page import build
+        from experiments.explorer._page import build
 
         own = _own(options.file) if options.file else None
         names = options.kernel or (() if own else KERNELS)

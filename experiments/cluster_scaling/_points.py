@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from experiments import _cluster_model as model
+from experiments.cluster_scaling import _model as model
 from kernels.measure.cluster import CostPoint, SharedPoint
 from kernels.measure.results import Results
 from kernels.measure.timing import spread

@@ -19,11 +19,11 @@ from pathlib import Path
 import msgspec
 
 import kernels
-from experiments import _cluster_report as report
 from experiments import _files, _header
-from experiments._cluster_model import size_of
-from experiments._cluster_points import ETHERNET, Network, Scaling
-from experiments._cluster_ranks import Order
+from experiments.cluster_scaling import _report as report
+from experiments.cluster_scaling._model import size_of
+from experiments.cluster_scaling._points import ETHERNET, Network, Scaling
+from experiments.cluster_scaling._ranks import Order
 from kernels import cli, progress, threads
 from kernels.extras import install
 from kernels.measure import results, timing
@@ -137,7 +137,7 @@ def _run(options: argparse.Namespace, processes: int, each: int, check: bool) ->
     where = ["--host", options.hosts] if options.hosts else []
     where += ["--hostfile", str(options.hostfile)] if options.hostfile else []
     command = [str(mpiexec()), *where, *options.mpiexec, "-n", str(processes), sys.executable, "-m"]
-    command += ["experiments._cluster_ranks", msgspec.json.encode(order).decode()]
+    command += ["experiments.cluster_scaling._ranks", msgspec.json.encode(order).decode()]
     # Python's copy of the environment: in the process's own, Open MPI has noted that this process is one of its own
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
     if done.returncode:

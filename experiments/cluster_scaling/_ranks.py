@@ -1,6 +1,6 @@
 """What every process of a group runs for experiments.cluster_scaling; the first writes the points to stdout.
 
-Started as ``mpiexec -n 4 python -m experiments._cluster_ranks ORDER``.
+Started as ``mpiexec -n 4 python -m experiments.cluster_scaling._ranks ORDER``.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def main() -> None:
 
 
 def _points(order: Order, team: MPITeam) -> Iterator[SharedPoint | CostPoint]:
-    from experiments import _cluster_costs as costs
-    from experiments import _cluster_work as work
+    from experiments.cluster_scaling import _costs as costs
+    from experiments.cluster_scaling import _work as work
 
     shares_cores = _cores_each(team) < order.threads
 

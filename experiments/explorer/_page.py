@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from experiments import twins
-from experiments._resident import resident
-from experiments._small import recorded_ladder
+from experiments.explorer import twins
+from experiments.explorer._resident import resident
+from experiments.explorer._small import recorded_ladder
 from kernels.cuda.architectures import GPUS
 from kernels.ladder import find
 from kernels.measure import machine

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments._moments import moment
+from experiments.explorer._moments import moment
 from kernels.recorder import Count, Recording, record
 from kernels.recorder.substitute import python_function
 from kernels.recorder.traffic import SECTOR

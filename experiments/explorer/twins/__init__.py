@@ -45,8 +45,8 @@ TWINS = (
 
 def recorded_twins(twin: Twin) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the explorer shows of both, the broken one first, as `recorded` returns it."""
-    from experiments._recorded import recorded, square
-    from experiments.twins import kernels
+    from experiments.explorer._recorded import recorded, square
+    from experiments.explorer.twins import kernels
 
     ideas = f"Broken on purpose: {twin.says}.", "Its right twin."
     broken, right = (

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from experiments._cores import one_thread_per_core
-from experiments._recorded import recorded, square
+from experiments.explorer._cores import one_thread_per_core
+from experiments.explorer._recorded import recorded, square
 from kernels.ladder import find
 
 __all__ = ["recorded_ladder", "with_constants"]
