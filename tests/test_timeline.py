@@ -69,7 +69,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch, cupti: Cupti) -> Cupti:
 
     def matmul(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
         cupti.launch("matmul", MATMUL)
-        fake_cupy.do(lambda: np.matmul(a.view(np.ndarray), b.view(np.ndarray), out=out.view(np.ndarray)))
+        fake_cupy.multiply(a, b, out)
 
     spec = next(spec for spec in kernels.LADDER if spec.name == "cuda-cupy-register")
     monkeypatch.setattr(gates_cuda, "_function", function)

@@ -35,16 +35,6 @@ def _batches(place: object = np.asarray) -> Batches:
     return Batches(Split(images, random.integers(0, 10, 50).astype(np.uint8)), 8, 3, place)  # type: ignore[arg-type]
 
 
-def _matmul(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
-    assert type(a) is type(b) is type(out)
-    plain = [x.view(np.ndarray) for x in (a, b, out)]
-    fake_cupy.do(lambda: np.matmul(*plain[:2], out=plain[2]))
-
-
-def _host_matmul(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
-    np.matmul(a, b, out=out)
-
-
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("cell", ["lstm", "elman"])
 def test_the_same_numbers_as_on_the_cpu_and_never_an_array_of_the_host(
@@ -52,7 +42,7 @@ def test_the_same_numbers_as_on_the_cpu_and_never_an_array_of_the_host(
 ) -> None:
     fake_cupy.install(monkeypatch)
     settings = Settings(cell=cell, optimizer=optimizer, hidden=6, batch_size=8)  # type: ignore[arg-type]
-    here, there = Stepwise(settings, _host_matmul), StepwiseCUDA(settings, _matmul, fused_gates=False)
+    here, there = Stepwise(settings, np.matmul), StepwiseCUDA(settings, fake_cupy.multiply, fused_gates=False)
     host, device = _batches(), _batches(there.place)
     for number in range(9):
         x, labels = device[number]
@@ -72,7 +62,7 @@ def test_a_checkpoint_of_one_continues_on_the_other(monkeypatch: pytest.MonkeyPa
     fake_cupy.install(monkeypatch)
     settings = Settings(optimizer="adam", hidden=6, batch_size=8)
     batches = _batches()
-    one, other = Stepwise(settings, _host_matmul), StepwiseCUDA(settings, _matmul, fused_gates=False)
+    one, other = Stepwise(settings, np.matmul), StepwiseCUDA(settings, fake_cupy.multiply, fused_gates=False)
     for number in range(3):
         one.train(*batches[number])
     other.restore(one.arrays)
@@ -90,13 +80,13 @@ def test_ten_steps_of_the_handwritten_kernels_equal_float64(
     fake_cupy.install(monkeypatch)
     emulated_gates.install(monkeypatch, order)
     settings = Settings(optimizer=optimizer, hidden=6, batch_size=8)
-    there, batches = engine(settings, _matmul), _batches(engine.place)
+    there, batches = engine(settings, fake_cupy.multiply), _batches(engine.place)
     _equals_float64(there, settings, batches, 1e-5)
 
 
 def _equals_float64(there: StepwiseCUDA, settings: Settings, batches: Batches, bound: float) -> None:
     """Losses and every gradient of ten steps, relative to the largest of each array; the shape changes on the way."""
-    network = Network(settings.cell, _host_matmul)
+    network = Network(settings.cell, np.matmul)
     weights = {name: weight.astype(np.float64) for name, weight in there.arrays.items() if name in there.weights}
     optimizer = OPTIMIZERS[settings.optimizer](settings.learning_rate, weights)
     for number in range(10):
@@ -122,7 +112,7 @@ def test_a_graph_leaves_the_weights_alone_until_it_trains_and_follows_a_restored
     fake_cupy.install(monkeypatch)
     emulated_gates.install(monkeypatch)
     settings = Settings(hidden=4, batch_size=8)
-    one, other = StepwiseCUDA(settings, _matmul), GraphCUDA(settings, _matmul)
+    one, other = StepwiseCUDA(settings, fake_cupy.multiply), GraphCUDA(settings, fake_cupy.multiply)
     batches = _batches(other.place)
     other.prepare(*batches[0])
     for name, weight in one.arrays.items():
@@ -139,7 +129,7 @@ def test_a_graph_leaves_the_weights_alone_until_it_trains_and_follows_a_restored
 def test_labels_may_be_of_any_integers(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_cupy.install(monkeypatch)
     emulated_gates.install(monkeypatch)
-    there = StepwiseCUDA(Settings(hidden=4, batch_size=8), _matmul)
+    there = StepwiseCUDA(Settings(hidden=4, batch_size=8), fake_cupy.multiply)
     x, labels = _batches(there.place)[0]
     expected, _ = there.loss_and_gradients(x, labels)
     found, _ = there.loss_and_gradients(x, labels.astype(np.int64))
@@ -156,7 +146,7 @@ def test_batches_on_the_gpu_are_those_of_the_cpu(monkeypatch: pytest.MonkeyPatch
 
 
 def _cuda_kernel() -> kernels.Kernel:
-    return kernels.Kernel(next(spec for spec in kernels.LADDER if spec.family == "cuda"), _matmul)
+    return kernels.Kernel(next(spec for spec in kernels.LADDER if spec.family == "cuda"), fake_cupy.multiply)
 
 
 def _without_persistent(monkeypatch: pytest.MonkeyPatch) -> None:
