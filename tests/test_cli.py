@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -81,3 +83,65 @@ def test_a_terminal_that_lacks_a_letter_gets_the_rest() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "324.519 s / 82.601 s = 3.93 times as fast" in done.stdout
     assert done.stdout.isascii()
+
+
+@pytest.mark.parametrize(
+    ("convert", "text", "value"),
+    [
+        (cli.at_least(2), "2", 2), (cli.at_least(0), "0", 0), (cli.positive, "1e-9", 1e-9), (cli.positive, "3", 3.0),
+        (cli.share, "0.5", 0.5), (cli.share, "1", 1.0),
+    ],
+)  # fmt: skip
+def test_arguments_in_range(convert: Callable[[str], float], text: str, value: float) -> None:
+    assert convert(text) == value
+    assert type(convert(text)) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("convert", "text", "says"),
+    [
+        (cli.at_least(2), "1", "must be at least 2, not 1"), (cli.at_least(0), "-1", "must be at least 0"),
+        (cli.at_least(0), "1.5", "must be a whole number, not '1.5'"), (cli.at_least(0), "", "must be a whole number"),
+        (cli.positive, "0", "must be above 0"), (cli.positive, "-1", "must be above 0"),
+        (cli.positive, "nan", "must be above 0"), (cli.positive, "inf", "must be above 0"),
+        (cli.positive, "much", "must be a number, not 'much'"), (cli.share, "1.01", "must be a share of 1"),
+        (cli.share, "0", "must be above 0"), (cli.share, "85%", "must be a number"),
+    ],
+)  # fmt: skip
+def test_arguments_out_of_range(convert: Callable[[str], float], text: str, says: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=says):
+        convert(text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--unknown"], "unrecognized arguments: --unknown"),
+        (["--size", "0"], "argument --size: must be at least 1, not 0"),
+        (["--si", "1"], "unrecognized arguments: --si 1"),  # an abbreviation means something else once there is --side
+    ],
+)
+def test_usage_errors_are_one_line(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = cli.Parser("python -m x", "text", "examples")
+    parser.add_argument("--size", type=cli.at_least(1))
+    with pytest.raises(SystemExit) as stop:
+        parser.parse_args(arguments)
+    assert stop.value.code == 2
+    assert capsys.readouterr() == ("", f"error: {says} (see python -m x --help)\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (cli.CommandError("no such thing"), 2, "error: no such thing\n"),
+        (cli.CommandError("no GPU", cli.ABSENT), 3, "error: no GPU\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+    ],
+)
+def test_errors_end_a_command_in_one_line(
+    error: BaseException, code: int, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop, cli.errors_as_lines():
+        raise error
+    assert stop.value.code == code
+    assert capsys.readouterr() == ("", says)
