@@ -1,11 +1,22 @@
-"""Points of result files, for tests of what reads them."""
+"""Result files and their points, for tests of what reads them."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from kernels.measure.results import TimelinePoint, TrainingPoint, TranscriptLine
+from kernels.measure.limits import Ceilings, Level
+from kernels.measure.results import MatmulPoint, Point, Results, TimelinePoint, TrainingPoint, TranscriptLine, new
 from rnn import report
+
+
+def matmul_point(kernel: str, size: int, seconds: float) -> MatmulPoint:
+    """A square product on one thread, as long each time."""
+    return MatmulPoint(kernel=kernel, m=size, k=size, n=size, threads=1, status="ok", samples=[seconds] * 7, error=0.1)
+
+
+def results_of(points: list[Point], peak: float = 1e15, levels: tuple[Level, ...] = ()) -> Results:
+    """What an experiment found on a machine with this peak, in FLOP/s."""
+    return new("experiments.test", [], points, Ceilings(1, peak, 1e10), levels)
 
 
 def training_point(correct: int = 8700, images: int = 10_000, **changes: Any) -> TrainingPoint:

@@ -9,15 +9,7 @@ import numpy as np
 import pytest
 
 import kernels
-from experiments import (
-    _forecast,
-    _scaling,
-    _scaling_table,
-    _timelines,
-    roofline,
-    thread_scaling,
-    training_race,
-)
+from experiments import _forecast, _scaling, _scaling_table, _timelines, roofline, thread_scaling, training_race
 from experiments._contestants import Contestant, Expected, Runner
 from experiments._scaling import Scaling
 from kernels.contract import Reference

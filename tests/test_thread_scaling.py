@@ -1,13 +1,17 @@
-"""What is said of threads beyond the cores follows from their times, in the sentence and over the picture."""
+"""What is said of threads follows from their times: the serial share is Amdahl's, and beyond the cores they wait."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import msgspec
 import pytest
 
 from experiments import thread_scaling
 from kernels.measure import results
 from kernels.measure.beyond import Beyond
 from plots import threads as figure
+from tests.points import results_of
 
 UNSTEADY = [1.0, 1.0, 1.0, 1.0, 1.3, 1.3, 1.3]
 
@@ -62,3 +66,27 @@ def test_of_no_more_threads_than_cores_nothing_is_said() -> None:
 def test_the_title_of_the_picture_follows_the_times(factor: float, title: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kernels.measure.machine.cores", lambda: 2)
     assert figure.draw(results.new("x", [], _work("a", factor), None)).get_suptitle() == title
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+def test_serial_share_is_amdahls(share: float) -> None:
+    counts = [1, 2, 3, 4, 8]
+    times = [share + (1 - share) / min(count, 4) for count in counts]
+    assert thread_scaling.serial_share(counts, times, cores=4) == pytest.approx(share, abs=1e-12)
+    assert thread_scaling.serial_share([1], [1.0], cores=4) is None
+
+
+def test_no_serial_share_explains_threads_that_are_slower_than_one() -> None:
+    assert thread_scaling.serial_share([1, 2], [1.0, 1.02], cores=2) == 1.0, "noise"
+    assert thread_scaling.serial_share([1, 2], [1.0, 2.4], cores=2) is None
+
+
+def test_thread_scaling_shows_and_draws_a_result_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = results_of([results.ThreadPoint("work", count, [1.0 / min(count, 2)] * 7) for count in (1, 2, 4)])
+    found = msgspec.structs.replace(found, machine=msgspec.structs.replace(found.machine, threads=2))
+    file, picture = tmp_path / "threads.json", tmp_path / "threads.png"
+    results.write(file, found)
+    thread_scaling.main(["--from", str(file), "--plot", str(picture)])
+    shown = capsys.readouterr().out
+    assert "Threads beyond the 2 cores wait: 4 threads are 1.00 to 1.00 times as fast as 2" in shown
+    assert picture.read_bytes().startswith(b"\x89PNG")
