@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.image
+import numpy as np
 import pytest
+from numba import cuda
 
 from experiments import _browser, _screenshots
 from experiments.exercises._tasks import TASKS
@@ -271,6 +273,30 @@ def test_a_learners_kernel_can_be_watched(driver: Any, tmp_path: Path) -> None:
         assert driver.execute_script("return document.documentElement.scrollWidth") <= 1280
     assert last["histogram"].startswith("32 threads update counts (global), line 10")
     assert last["transpose"].startswith("1,024 threads write y (global), line 17")
+
+
+def test_threads_that_left_are_not_shown_as_waiting(driver: Any, tmp_path: Path) -> None:
+    def leaves(x):
+        i = cuda.threadIdx.x
+        for step in range(3):
+            x[i] += 1
+            if step == 1 and i < 4:
+                return
+            cuda.syncthreads()
+
+    file = tmp_path / "page.html"
+    own = recorded("leaves", "", leaves, (1,), (8,), (np.zeros(8),), result="x")
+    file.write_text(build((), 16, (), own=own), encoding="utf-8")
+    driver.get(file.as_uri())
+    said = []
+    for interval in range(3):  # the last step of each
+        driver.execute_script("panes[0].go((panes[0].starts[arguments[0]] ?? panes[0].steps) - 1)", interval + 1)
+        said.append(_find(driver, ".now").text)
+    left = "4 threads wait at a barrier · 4 threads have finished"
+    assert said == ["8 threads wait at a barrier", left, left]
+    _find(driver, ".fault").click()
+    assert _find(driver, ".now").text == left
+    assert _find(driver, ".slider output").text.startswith("interval 2 of ")
 
 
 @pytest.mark.parametrize("width", [1280, 390])

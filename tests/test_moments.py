@@ -25,6 +25,22 @@ def test_a_missed_barrier_is_shown_in_its_own_block_when_all_who_wait_do():
     assert moment(only(recording), recording)["at"] == [0, 2]
 
 
+def test_a_barrier_that_some_miss_in_a_later_pass_is_shown_in_that_pass():
+    def kernel(x):
+        i = cuda.threadIdx.x
+        for step in range(3):
+            x[i] += 1
+            if step == 1 and i == 0:
+                return
+            if step == 2 and i == 1:
+                return
+            cuda.syncthreads()
+
+    recording = record(kernel, (1,), (4,), np.zeros(4))
+    assert [barrier.absent for barrier in recording.events.barriers] == [(), (0,), (0, 1)]
+    assert [moment(fault, recording)["at"] for fault in recording.faults] == [[1, 2], [2, 2]]
+
+
 def test_only_blocks_that_got_as_far_are_stuck():
     def kernel(x):
         if cuda.blockIdx.x == 1:

@@ -153,9 +153,7 @@ def test_events_tell_who_did_what_when():
         (1, 1, "read", "tile", (0,)), (1, 1, "write", "y", (1,)),
         (0, 1, "read", "tile", (1,)), (0, 1, "write", "y", (0,)),
     ]  # fmt: skip
-    assert [(b.block, b.interval, b.line) for b in recording.events.barriers] == [
-        (0, 0, line_of(kernel, "syncthreads"))
-    ]
+    assert [tuple(barrier) for barrier in recording.events.barriers] == [(0, 0, line_of(kernel, "syncthreads"), ())]
 
 
 def test_the_order_of_threads_and_blocks():

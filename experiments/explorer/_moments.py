@@ -90,8 +90,10 @@ def _last(recording: Recording, number: int) -> tuple[int, int]:
 
 
 def _missed(fault: Fault, recording: Recording) -> int:
-    block = _number(fault.threads[0], recording) // prod(recording.block)
-    return next(b.interval for b in recording.events.barriers if b.block == block and b.line == fault.line)
+    """The interval that ended without the thread that had left."""
+    block, gone = divmod(_number(fault.other_threads[0], recording), prod(recording.block))
+    met = recording.events.barriers
+    return next(b.interval for b in met if (b.block, b.line) == (block, fault.line) and gone in b.absent)
 
 
 def _meetings(recording: Recording) -> dict[int, int]:

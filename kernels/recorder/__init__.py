@@ -64,7 +64,7 @@ from kernels.recorder.events import Barrier, Event, Events
 from kernels.recorder.faults import Fault, FaultKind, Faults, RecorderError, ThreadId, Threads, position
 from kernels.recorder.intrinsics import Intrinsics
 from kernels.recorder.memory import Array, Memory, Space
-from kernels.recorder.schedule import Order, Schedule
+from kernels.recorder.schedule import Meeting, Order, Schedule
 from kernels.recorder.sites import Kind, Site, Sites
 from kernels.recorder.substitute import python_function, substituted
 
@@ -144,9 +144,9 @@ def record(
     ]
     analysis = Analysis(names, sites, memory, faults, max_events)
 
-    def interval_ends(barrier: int | None) -> None:
+    def interval_ends(met: Meeting | None) -> None:
         if trace:
-            analysis.interval_ends(log, schedule.segments, barrier)
+            analysis.interval_ends(log, schedule.segments, met)
             del log[:]
         schedule.segments.clear()
 

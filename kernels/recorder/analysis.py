@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from kernels.recorder.accesses import WRITE, Accesses
 from kernels.recorder.counts import Counter, Counts
-from kernels.recorder.events import EventLog, Events
+from kernels.recorder.events import Barrier, EventLog, Events
 from kernels.recorder.faults import Fault, FaultKind, Faults, ThreadId, Threads
 from kernels.recorder.memory import SPACES, Memory
 from kernels.recorder.races import Between, Race, Witness, unordered, within_interval
+from kernels.recorder.schedule import Meeting
 from kernels.recorder.sites import VERBS, Site, Sites
 from kernels.recorder.threads import Segments
 
@@ -39,8 +40,8 @@ class Analysis:
         self._block, self._interval = block, 0
         self._written = np.empty(0, np.int64)
 
-    def interval_ends(self, log: array[int], segments: Segments, barrier: int | None) -> None:
-        """All accesses since the last barrier; barrier is the site of the next one, None at the end of the block."""
+    def interval_ends(self, log: array[int], segments: Segments, met: Meeting | None) -> None:
+        """All accesses since the last barrier; met is the next one, None at the end of the block."""
         if log:
             accesses = Accesses.read_from(log, segments, self._sites.all, self._memory.placements)
             self._unwritten(accesses.where((accesses.space == _SHARED) | (accesses.space == _LOCAL)))
@@ -50,8 +51,9 @@ class Analysis:
                 self._race(race)
             self._counter.add(self._block, accesses)
             self._events.add(self._block, self._interval, accesses)
-        if barrier is not None:
-            self._events.barrier(self._block, self._interval, self._sites.all[barrier].line)
+        if met:
+            line = self._sites.all[met.site].line
+            self._events.barrier(Barrier(self._block, self._interval, line, met.absent))
         self._interval += 1
 
     def counts(self) -> Counts:

@@ -33,11 +33,15 @@ class Event:
 
 
 class Barrier(NamedTuple):
-    """All threads of a block have met at a barrier, which ends an interval of that number."""
+    """The threads of a block have met at a barrier, which ends an interval of that number.
+
+    absent: the numbers of those that had left before.
+    """
 
     block: int
     interval: int
     line: int
+    absent: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -85,8 +89,8 @@ class EventLog:
         table["array"] = accesses.placement[:kept]
         self._tables.append(table)
 
-    def barrier(self, block: int, interval: int, line: int) -> None:
-        self._barriers.append(Barrier(block, interval, line))
+    def barrier(self, met: Barrier) -> None:
+        self._barriers.append(met)
 
     def events(self, sites: Sequence[Site], arrays: Sequence[Array], names: Threads) -> Events:
         table = np.concatenate(self._tables) if self._tables else np.empty(0, _COLUMNS)

@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from types import CodeType, FrameType, FunctionType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from greenlet import getcurrent
 
@@ -18,16 +18,23 @@ from kernels.recorder.intrinsics import WARP, Current, Intrinsics, Resolve, Wait
 from kernels.recorder.sites import VERBS, Sites
 from kernels.recorder.threads import Segments, Thread
 
-__all__ = ["Order", "Schedule"]
+__all__ = ["Meeting", "Order", "Schedule"]
 
 Order = Literal["forward", "reverse"] | int
+
+
+class Meeting(NamedTuple):
+    """A barrier's site, and the numbers of the block's threads that had left before."""
+
+    site: int
+    absent: tuple[int, ...]
 
 
 class Schedule:
     """Runs blocks, one after another.
 
-    interval_ends is called with the site of a barrier when all threads have come to it, and with None when a block
-    has ended. The order is that of threads between two barriers, and of blocks: as numbered, the other way round, or
+    interval_ends is called with a meeting when all threads have come to a barrier, and with None when a block has
+    ended. The order is that of threads between two barriers, and of blocks: as numbered, the other way round, or
     shuffled by a seed, anew at each barrier.
     """
 
@@ -38,7 +45,7 @@ class Schedule:
         sites: Sites,
         faults: Faults,
         log: array[int],
-        interval_ends: Callable[[int | None], None],
+        interval_ends: Callable[[Meeting | None], None],
     ) -> None:
         if order not in ("forward", "reverse") and not isinstance(order, int):
             raise ValueError(f"the order is 'forward', 'reverse' or a seed, not {order!r}")
@@ -136,7 +143,7 @@ class Schedule:
             # as on a GPU of today, the barrier then counts only the threads that are left
             site = self._sites.all[waits[0].site]
             self._faults.add(*barriers.missed(self._names, self._block, site, threads))
-        self._interval_ends(waits[0].site)
+        self._interval_ends(Meeting(waits[0].site, tuple(thread.number for thread in threads if thread.done)))
         _answer(waiting)
         return alive
 

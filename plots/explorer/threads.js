@@ -50,7 +50,7 @@ class Pane {
       steps += Math.max(1, ...k.threads.map(t => (t[interval] || []).length)) + Number(meets);
     }
     this.steps = steps;
-    this.meetings = new Map(k.barriers.map(([block, interval, line]) => [`${block} ${interval}`, line]));
+    this.meetings = new Map(k.barriers.map(([block, interval, line, absent]) => [`${block} ${interval}`, { line, absent: new Set(absent) }]));
     this.findOwners();
     this.slider.max = steps - 1;
     this.about.replaceChildren(element("div", { textContent: k.idea }), element("div", { className: "sizes", textContent: this.sizes() }), ...k.faults.map(fault => this.faultButton(fault)));
@@ -176,8 +176,8 @@ class Pane {
     let waiting = 0, finished = 0;
     k.threads.forEach((intervals, thread) => {
       const list = intervals[interval] || [], block = Math.floor(thread / k.perBlock);
-      const meeting = this.meetings.get(`${block} ${interval}`) ?? stuck.get(thread);
-      const ended = intervals.slice(interval + 1).every(later => !later.length) && step >= list.length;
+      const met = this.meetings.get(`${block} ${interval}`);
+      const waitsAt = !met ? stuck.get(thread) : met.absent.has(thread % k.perBlock) ? undefined : met.line;
       if (step < list.length) {
         const number = Math.floor(list[step] / k.span), place = k.places[number], cell = list[step] % k.span;
         state[thread] = "run";
@@ -188,10 +188,10 @@ class Pane {
         const cells = this.touched[place.array];
         if (changes(k, place)) this.changed.add(cell);
         if (cells.has(cell)) cells.get(cell).push(thread); else cells.set(cell, [thread]);
-      } else if (meeting !== undefined && !(ended && this.returned(thread, interval))) {
+      } else if (waitsAt !== undefined) {
         state[thread] = "wait";
         waiting++;
-        lines.add(meeting);
+        lines.add(waitsAt);
       } else {
         state[thread] = "done";
         finished++;
@@ -203,11 +203,6 @@ class Pane {
     this.follow(lines);
     k.arrays.forEach((array, n) => array.drawn && this.paint(array, n, state, at));
     this.root.dataset.milliseconds = (performance.now() - began).toFixed(1);
-  }
-
-  // threads that left before a barrier which the others reached
-  returned(thread, interval) {
-    return this.kernel.faults.some(f => f.kind === "missed barrier") && this.kernel.threads[thread].every(list => !list.length);
   }
 
   say(doing, waiting, finished, interval) {
