@@ -26,13 +26,14 @@ def train(module: str, arguments: Sequence[str], *, show: bool) -> TrainingPoint
 
     show: pass its lines on. Where it fails, its own error line and exit code end the command.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    # stderr is a file: a pipe is read only after stdout's end, and a child that fills it before would wait for ever
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "stderr").open("w+", encoding="utf-8") as errors:
         file = Path(folder) / "run.json"
         command = [sys.executable, "-m", module, *arguments, "--results", str(file)]
         meters, before, begin = Meters(), _children(), time.perf_counter()
         # a session of its own: Ctrl-C is this command's, and leaves no checkpoint of a run nobody will resume
         with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=None if show else subprocess.PIPE, text=True, start_new_session=True
+            command, stdout=subprocess.PIPE, stderr=None if show else errors, text=True, start_new_session=True
         ) as child:
             assert child.stdout is not None
             try:
@@ -40,14 +41,14 @@ def train(module: str, arguments: Sequence[str], *, show: bool) -> TrainingPoint
                     meters.poll()
                     if show and not line.startswith("wrote "):
                         print(line, end="", flush=True)
-                said = child.stderr.read() if child.stderr else ""
             except BaseException:
                 child.kill()
                 raise
         real, after = time.perf_counter() - begin, _children()
         meters.poll()
         if child.returncode:
-            sys.stderr.write(said)
+            errors.seek(0)
+            sys.stderr.write(errors.read())
             sys.exit(child.returncode if child.returncode > 0 else cli.CHECK_FAILED)
         (point,) = cli.read_results(file).points
     assert isinstance(point, TrainingPoint)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kernels import extras
-from kernels.ladder import ALIASES, LADDER, KernelSpec
+from kernels.ladder import ALIASES, LADDER, KernelSpec, find
 from kernels.mpi import launcher
 from kernels.nearest import did_you_mean
 
@@ -83,7 +83,7 @@ def names(family: str | None = None) -> list[str]:
 
 def unavailable(name: str) -> str | None:
     """Why the kernel cannot run here, or None when it can."""
-    spec = next(spec for spec in LADDER if spec.name == name)
+    spec = find(name)
     for need in spec.requires:
         if need == "nvidia-gpu":
             from kernels.cuda.requirements import why_not
@@ -141,7 +141,7 @@ def _first_available(alias: str) -> str:
 def get(name: str) -> Kernel:
     """The kernel of this name or alias, imported and ready. Raises as `resolve` does."""
     name = resolve(name)
-    spec = next(spec for spec in LADDER if spec.name == name)
+    spec = find(name)
     if spec.family == "cuda":
         from kernels.cuda import launch
 

@@ -6,6 +6,8 @@ import argparse
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from kernels.ladder import KernelSpec
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -34,7 +36,7 @@ class Shape(NamedTuple):
 
     @property
     def flops(self) -> int:
-        return 2 * self.m * self.k * self.n
+        return KernelSpec.flops(self.m, self.n, self.k)
 
     def operands(self) -> tuple[NDArray, NDArray]:
         """a (M,K) and b (K,N), float32 from N(0,1), always the same."""

@@ -30,7 +30,7 @@ def seconds() -> float | None:
     chip = gpu(device())
     if not chip.cooperative:
         return None
-    code = compiler.cubin(SOURCE, ("-std=c++17", f"-I{SOURCE.parent}"), str(chip.architecture))
+    code = compiler.cubin(SOURCE, ("-std=c++17",), str(chip.architecture))
     barriers = cupy.RawModule(path=str(code), enable_cooperative_groups=True).get_function("grid_barriers")
     state = cupy.zeros(1, np.uint32)
 

@@ -145,7 +145,7 @@ def _function(sizes: Sizes, number: int, timeline: bool = False) -> Any:
     """The kernel for these sizes, with or without its stamps."""
     import cupy
 
-    code = compiler.cubin(SOURCE, sizes.options(str(SOURCE.parent), timeline), str(launch.gpu(number).architecture))
+    code = compiler.cubin(SOURCE, sizes.options(timeline), str(launch.gpu(number).architecture))
     function = cupy.RawModule(path=str(code), enable_cooperative_groups=True).get_function("train_step")
     function.max_dynamic_shared_size_bytes = sizes.shared_bytes
     return function

@@ -96,11 +96,11 @@ class Sizes:
         passes = -(-batch // (self.rows * self.blocks))
         return 5 + passes * (6 * STEPS + 1)
 
-    def options(self, folder: str, timeline: bool = False) -> tuple[str, ...]:
-        """For the compiler; folder: of the headers."""
+    def options(self, timeline: bool = False) -> tuple[str, ...]:
+        """For the compiler."""
         names = ("hidden", "rows", "quads_in_registers", "quads_in_shared")
         sizes = (f"-D{name.upper()}={getattr(self, name)}" for name in names)
-        return ("-std=c++17", f"-I{folder}", *sizes, f"-DTIMELINE={int(timeline)}")
+        return ("-std=c++17", *sizes, f"-DTIMELINE={int(timeline)}")
 
 
 def choose(hidden: int, batch: int, multiprocessors: int, shared_bytes: int) -> Sizes:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import inspect
+import shutil
 import textwrap
 from collections.abc import Callable
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -23,6 +25,14 @@ def mutant(kernel: Any, change: Callable[[ast.FunctionDef], None]) -> FunctionTy
     scope = dict(original.__globals__)
     exec(compile(ast.fix_missing_locations(tree), original.__code__.co_filename, "exec"), scope)
     return scope[function.name]
+
+
+def changed(source: Path, text: str, folder: Path) -> Path:
+    """A .cu file with another text, in a folder to which its headers are copied."""
+    for header in source.parent.glob("*.cuh"):
+        shutil.copy(header, folder)
+    (folder / source.name).write_text(text)
+    return folder / source.name
 
 
 def with_constants(kernel: Any, **constants: int) -> FunctionType:

@@ -47,7 +47,7 @@ def _version() -> tuple[int, int]:
 
 def _spilled(hidden: int, batch: int, architecture: int = HOPPER, multiprocessors: int = 132) -> int:
     sizes = choose(hidden, batch, multiprocessors, ARCHITECTURES[architecture].shared_per_block)
-    return offline.compile_source(SOURCE, f"sm_{architecture}", sizes.options(str(SOURCE.parent))).spill_bytes
+    return offline.compile_source(SOURCE, f"sm_{architecture}", sizes.options()).spill_bytes
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from kernels.cuda.tiles import OneEach, Pipelined, Register, Square, Tensor, Til
 from kernels.ladder import find
 from tests import emulation
 from tests.emulation import EmulationError, Order, compiler, emulate
+from tests.mutants import changed
 
 pytestmark = pytest.mark.skipif(not emulation.available(), reason="the emulator needs g++ 12 on Linux")
 
@@ -180,8 +181,7 @@ def mutants() -> list[Any]:
 
 @pytest.mark.parametrize(("case", "text"), mutants())
 def test_no_synchronisation_is_superfluous(case: Case, text: str, tmp_path: Path) -> None:
-    source = tmp_path / case.program.source.name
-    source.write_text(text)
+    source = changed(case.program.source, text, tmp_path)
     m, k, n = case.sizes
     a, b = operands(case, m, 6 * k, n)
     check(case, a, b)
@@ -191,8 +191,8 @@ def test_no_synchronisation_is_superfluous(case: Case, text: str, tmp_path: Path
 
 
 def test_no_block_ends_before_the_last_copies_have_come(tmp_path: Path) -> None:
-    source = tmp_path / FOUR_STAGES.program.source.name
-    source.write_text(FOUR_STAGES.program.source.read_text().replace("wait_copies<0>();", ""))
+    original = FOUR_STAGES.program.source
+    source = changed(original, original.read_text().replace("wait_copies<0>();", ""), tmp_path)
     a, b = operands(FOUR_STAGES, 32, 50, 16)
     check(FOUR_STAGES, a, b)
     with pytest.raises(EmulationError, match=r"block \(0,0,0\) has returned before 768 of its copies came"):

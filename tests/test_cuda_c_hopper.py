@@ -16,6 +16,7 @@ from kernels.cuda.tiles import Hopper
 from kernels.ladder import find
 from tests import emulation
 from tests.emulation import Boxes, EmulationError, Order, compiler, emulate
+from tests.mutants import changed
 
 pytestmark = pytest.mark.skipif(not emulation.available(), reason="the emulator needs g++ 12 on Linux")
 
@@ -135,8 +136,7 @@ def mutants() -> list[Any]:
 
 @pytest.mark.parametrize("text", mutants())
 def test_no_synchronisation_is_superfluous(text: str, tmp_path: Path) -> None:
-    source = tmp_path / BF16.source.name
-    source.write_text(text)
+    source = changed(BF16.source, text, tmp_path)
     sizes = {"stages": 2, "group": 1}
     compiler.build(source, BF16.options(replace(BF16.tile, **sizes)))
     with pytest.raises((VerificationError, EmulationError, AssertionError)):

@@ -79,6 +79,13 @@ def test_anew_when_anything_changes(nvrtc: Nvrtc, source: Path) -> None:
     assert len(files) == len(nvrtc.compiled) == 4
 
 
+def test_a_header_of_two_files_is_there_once(source: Path) -> None:
+    (source.parent / "other.cuh").write_text('#include "part.cuh"\nint other;\n')
+    source.write_text('#include "part.cuh"\n#include "other.cuh"\n#include "missing.cuh"\nint whole;\n')
+    whole = '#pragma once\nint part;\n\n\nint other;\n\n#include "missing.cuh"\nint whole;\n'
+    assert compiler.with_includes(source) == whole
+
+
 def test_an_error_holds_what_the_compiler_said_and_leaves_nothing(nvrtc: Nvrtc, source: Path) -> None:
     source.write_text("oops\n")
     with pytest.raises(compiler.CompileError, match=r"whole.cu does not compile.*\n.*oops is undefined"):

@@ -7,7 +7,7 @@ import importlib.metadata
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -66,6 +66,13 @@ def no_tuned_sizes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_sizes_that_cannot_work_are_refused(make: Any, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         make()
+
+
+@pytest.mark.parametrize("tile", [*PROGRAMS["cuda-cupy-tensor"].tiles, Tensor(128, 32, 32, 32, 32, 3, 1, 1)], ids=str)
+def test_shared_memory_holds_either_layout_of_each_operand(tile: Tensor) -> None:
+    """cupy_tensor.cu: rows along k have block_k + 4 numbers, the others block_m + 8 or block_n + 8."""
+    a, b = (((tile.block_k + 4) * side, tile.block_k * (side + 8)) for side in (tile.block_m, tile.block_n))
+    assert tile.shared_bytes == 4 * tile.stages * max(x + y for x in a for y in b)
 
 
 @pytest.mark.parametrize("program", PROGRAMS.values(), ids=lambda program: program.name)
@@ -228,6 +235,9 @@ def test_too_little_memory_is_told_in_gib(cupy: Any) -> None:
     x = np.zeros((2, 2), np.float32)
     with pytest.raises(MemoryError, match=r"1.0 of 8.0 GiB free; a \(2, 2\) · b \(2, 2\)"):
         arrays.run(too_large, x, x, None)
+    thin, wide = np.zeros((2**14, 1), np.float32), np.zeros((1, 2**13), np.float32)
+    with pytest.raises(MemoryError, match=r"C need about 0\.5 GiB"):  # C alone, which nobody gave
+        arrays.run(too_large, thin, wide, None)
 
 
 # -- what a GPU must have
@@ -244,10 +254,14 @@ def test_the_extras_bring_the_libraries_that_cupys_wheels_lack() -> None:
 @pytest.fixture
 def gpu(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A GPU that says it is a GTX 1070 Ti, with one CuPy installed."""
+    importlib.import_module("numba.cuda")  # while Python still finds what it imports
     chip = SimpleNamespace(name="GTX 1070 Ti", architecture="61", packages=["cupy-cuda12x"], error=None)
 
     class Device:
-        id = 0
+        attributes: ClassVar = {"MultiProcessorCount": 19, "MaxSharedMemoryPerBlock": 49_152}
+
+        def __init__(self, number: int = 0) -> None:
+            self.id = number
 
         @property
         def compute_capability(self) -> str:
@@ -265,10 +279,10 @@ def gpu(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(machine, "why_no_gpu", lambda: None)
     monkeypatch.setattr(importlib.metadata, "version", version)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    for cached in (requirements.capability, requirements._why_no_cupy):
+    for cached in (launch.gpu, requirements._why_no_cupy):
         cached.cache_clear()
     yield chip
-    for cached in (requirements.capability, requirements._why_no_cupy):
+    for cached in (launch.gpu, requirements._why_no_cupy):
         cached.cache_clear()
 
 

@@ -11,7 +11,6 @@ from rnn.settings import Settings
 from rnn.stepwise_cuda import StepwiseCUDA
 from tests import emulated_gates, emulation, fake_cupy, steps
 from tests.test_persistent import _engine, _exact, _host, machine  # noqa: F401
-from tests.test_train_cuda import _matmul
 
 pytestmark = pytest.mark.skipif(not emulation.available(), reason="the emulator needs g++ 12 on Linux")
 
@@ -31,7 +30,7 @@ def test_a_batch_of_more_images_than_a_warp_has_lanes(machine):  # noqa: F811
 def test_a_batch_of_more_images_than_a_block_has_threads(monkeypatch):
     fake_cupy.install(monkeypatch)
     emulated_gates.install(monkeypatch)
-    engine, (x, labels) = StepwiseCUDA(Settings(hidden=2, batch_size=300), _matmul), steps.batch(300)
+    engine, (x, labels) = StepwiseCUDA(Settings(hidden=2, batch_size=300), fake_cupy.multiply), steps.batch(300)
     loss, gradients = engine.loss_and_gradients(x, labels)
     _close(loss.reshape(-1)[0], gradients, _host(engine.weights), x, labels)
 
@@ -39,7 +38,7 @@ def test_a_batch_of_more_images_than_a_block_has_threads(monkeypatch):
 def test_scores_far_below_0(machine, monkeypatch):  # noqa: F811
     emulated_gates.install(monkeypatch)
     x, labels = steps.batch(3)
-    for engine in (_engine(4, 3), StepwiseCUDA(Settings(hidden=4, batch_size=3), _matmul)):
+    for engine in (_engine(4, 3), StepwiseCUDA(Settings(hidden=4, batch_size=3), fake_cupy.multiply)):
         engine.restore(engine.arrays | {"output_bias": np.linspace(-3e4, -2.9999e4, 10, dtype=np.float32)})
         loss, gradients = engine.loss_and_gradients(x, labels)
         expected = -log_softmax(engine.logits(x).astype(float), axis=1)[np.arange(3), labels].mean()

@@ -143,8 +143,9 @@ def test_a_gpus_ceilings_are_the_best_of_its_attempts(cupy, monkeypatch):
 def test_a_chip_of_exactly_the_capability_that_is_needed_can(name, architecture, monkeypatch):
     monkeypatch.setattr(machine, "why_no_gpu", lambda: None)
     monkeypatch.setattr(requirements, "_why_no_cupy", lambda: None)
+    fake_cupy.install(monkeypatch)
     for own, can in ((architecture - 5, False), (architecture, True)):
-        monkeypatch.setattr(requirements, "capability", lambda own=own: ("chip", own))
+        monkeypatch.setattr(launch, "gpu", lambda device, own=own: launch.GPU("chip", own, 1, 49_152))
         assert (requirements.why_not(find(name)) is None) == can
 
 

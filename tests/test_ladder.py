@@ -11,10 +11,16 @@ from pathlib import Path
 import pytest
 
 import kernels
+from kernels import ladder
 from kernels.ladder import ALIASES, LADDER, KernelSpec
 from kernels.measure import machine
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def _add(monkeypatch: pytest.MonkeyPatch, spec: KernelSpec) -> None:
+    monkeypatch.setattr(kernels, "LADDER", (*LADDER, spec))
+    monkeypatch.setitem(ladder._BY_NAME, spec.name, spec)
 
 
 @pytest.mark.parametrize("package", ["kernels", "rnn", "experiments", "plots"])
@@ -98,7 +104,7 @@ def test_a_missing_package_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> Non
     ],
 )
 def test_a_row_of_the_ladder_without_its_kernel_is_told(name: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "LADDER", (*LADDER, KernelSpec(name, "", "")))
+    _add(monkeypatch, KernelSpec(name, "", ""))
     with pytest.raises(kernels.KernelUnavailable, match=says):
         kernels.get(name)
 
@@ -114,7 +120,7 @@ def test_an_error_within_a_kernels_file_is_its_own(monkeypatch: pytest.MonkeyPat
 
 def test_an_unavailable_kernel_names_one_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     needs_gpu = KernelSpec("cuda-test", "", "", requires=("nvidia-gpu",))
-    monkeypatch.setattr(kernels, "LADDER", (*LADDER, needs_gpu))
+    _add(monkeypatch, needs_gpu)
     monkeypatch.setattr(machine, "why_no_gpu", lambda: "no driver")
     with pytest.raises(
         kernels.KernelUnavailable, match="cuda-test cannot run here: no driver; use --kernel cpu-numba-simd"

@@ -50,7 +50,7 @@ def test_the_persistent_kernel_reads_nothing_through_the_cache_that_knows_no_bar
     """What other blocks wrote before a barrier of the grid must not come from the read-only cache (ld.global.nc)."""
     sizes = persistent_sizes.choose(128, 128, 132, 166_912)
     source = persistent_cuda.SOURCE
-    code = offline.compile_source(source, f"sm_{architecture}", sizes.options(str(source.parent))).cubin
+    code = offline.compile_source(source, f"sm_{architecture}", sizes.options()).cubin
     assert True not in _read_only(code)
     # and such a load would be seen
     assert True in _read_only(offline.compile_kernel("cuda-cupy-naive", architecture).cubin)
@@ -61,7 +61,7 @@ def test_no_time_step_of_the_persistent_kernel_waits_for_the_next_x(architecture
     """A thread that stores what it has just asked for waits until it is there, and all others wait at the barrier."""
     sizes = persistent_sizes.choose(128, 128, 132, 232_448)
     source = persistent_cuda.SOURCE
-    code = offline.compile_source(source, f"sm_{architecture}", sizes.options(str(source.parent))).cubin
+    code = offline.compile_source(source, f"sm_{architecture}", sizes.options()).cubin
     opcodes = [low & 0x1FF for low, _ in instructions(code)]
     barriers = [i for i, opcode in enumerate(opcodes) if opcode == BAR]
     products = [

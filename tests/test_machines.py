@@ -230,6 +230,16 @@ def test_times_are_those_of_the_process(tmp_path: Path, monkeypatch: pytest.Monk
     assert 1.1 < point.real < 20
 
 
+def test_a_process_that_says_much_is_not_kept_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "talks.py").write_text("import sys\nsys.stderr.write('x' * 200_000 + '\\nthe end\\n')\nsys.exit(1)\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        _training.train("talks", [], show=False)
+    assert capfd.readouterr().err.endswith("x\nthe end\n")
+
+
 def test_energy_is_counted_through_the_counters_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(energy, "why_no_gpu", lambda: "none")
 

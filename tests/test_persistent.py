@@ -41,7 +41,7 @@ class Machine:
     def function(self, sizes: Sizes, device: int, timeline: bool = False) -> Any:
         def run(grid: Any, block: Any, arguments: Any, shared_mem: int) -> None:
             plain = [x.view(np.ndarray) if isinstance(x, np.ndarray) and x.ndim else x for x in arguments]
-            options = sizes.options(str(self.source.parent), timeline)
+            options = sizes.options(timeline)
             emulate(
                 self.source, options, grid, block, shared_mem, *plain, order=self.order,
                 at_start=self.order == "reverse", cooperative=self.cooperative, kernel="train_step",
@@ -260,7 +260,7 @@ def test_residency_is_checked_before_the_launch(resident: int, monkeypatch: pyte
         assert str(reason).endswith("the persistent engine needs 3")
         with pytest.raises(UnsupportedEngine, match="holds 0 blocks"):
             PersistentCUDA(settings, np.matmul)
-    assert compiled == [(SOURCE, sizes.options(str(SOURCE.parent)), "90")]
+    assert compiled == [(SOURCE, sizes.options(), "90")]
     assert modules == [{"path": "kernel.cubin", "enable_cooperative_groups": True}]
     assert set(asked) == {(7, sizes.threads, sizes.shared_bytes)}
     assert function.max_dynamic_shared_size_bytes == sizes.shared_bytes
@@ -278,7 +278,7 @@ def test_a_grid_whose_blocks_are_not_all_resident_is_reported(machine: Machine) 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("blocks", [1, 3])
 def test_barriers_and_nothing_else(blocks: int, order: Order) -> None:
-    state, options = np.zeros(1, np.uint32), ("-std=c++17", f"-I{grid_barrier.SOURCE.parent}")
+    state, options = np.zeros(1, np.uint32), ("-std=c++17",)
     for count in (0, 1, 5):
         emulate(
             grid_barrier.SOURCE, options, (blocks,), (32,), 0, state, count, order=order, cooperative=True,
@@ -329,7 +329,7 @@ MUTANTS = [
 def test_nothing_is_superfluous(machine: Machine, name: str, old: str, new: str, number: int, tmp_path: Path) -> None:
     machine.source = _changed(tmp_path, name, old, new, number)
     sizes = choose(17, 17, CHIP.multiprocessors, CHIP.shared_bytes)
-    compiler.build(machine.source, sizes.options(str(tmp_path)), "train_step")
+    compiler.build(machine.source, sizes.options(), "train_step")
     with pytest.raises((EmulationError, AssertionError)):
         check(machine, 17, 17)  # a block has two passes
 

@@ -83,7 +83,7 @@ def test_machine_code_keeps_its_numbers_in_registers_and_its_blocks_resident(
 
 
 def _check(architecture: int, sizes: Sizes, most_spilled: int) -> None:
-    compiled = offline.compile_source(SOURCE, f"sm_{architecture}", sizes.options(str(SOURCE.parent)))
+    compiled = offline.compile_source(SOURCE, f"sm_{architecture}", sizes.options())
     resident = occupancy(compiled.registers, sizes.threads, compiled.static_shared + sizes.shared_bytes, architecture)
     assert resident.blocks_per_sm >= 1
     assert compiled.spill_bytes <= most_spilled

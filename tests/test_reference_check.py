@@ -25,7 +25,6 @@ from rnn.stepwise_cuda import StepwiseCUDA
 from tests import fake_cupy, idx
 from tests.points import training_point
 from tests.test_reference import tensorflow
-from tests.test_train_cuda import _matmul
 
 
 def _agreement(**changes: Any) -> results.AgreementPoint:
@@ -172,8 +171,11 @@ def test_a_side_on_a_gpu_answers_with_what_can_be_sent(monkeypatch: pytest.Monke
     data = idx.write(tmp_path / "idx", idx.contents())
     settings = Settings(hidden=4, batch_size=5)
     here, there = (
-        reference_check.Side(partial(engine, settings, _matmul), settings, data)
-        for engine in (Stepwise, partial(StepwiseCUDA, fused_gates=False))
+        reference_check.Side(partial(engine, settings, multiply), settings, data)
+        for engine, multiply in (
+            (Stepwise, np.matmul),
+            (partial(StepwiseCUDA, fused_gates=False), fake_cupy.multiply),
+        )
     )
     for ours, theirs in zip(here.first_batch(), there.first_batch(), strict=True):
         for name in ours if isinstance(ours, dict) else (...,):

@@ -33,7 +33,7 @@ def run(product: Product, a: Any, b: Any, out: Any | None) -> Any:
         return contract.run(_copying(product), a, b, out)
     except cupy.cuda.memory.OutOfMemoryError as error:
         free, total = cupy.cuda.runtime.memGetInfo()
-        needed = sum(x.nbytes for x in arrays)
+        needed = a.nbytes + b.nbytes + 4 * a.shape[0] * b.shape[1]
         raise MemoryError(
             f"the GPU has {free / 2**30:.1f} of {total / 2**30:.1f} GiB free; a {a.shape} · b {b.shape} and C need "
             f"about {needed / 2**30:.1f} GiB"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from kernels.cache import cache
@@ -52,16 +51,23 @@ def _compile(text: str, name: str, options: tuple[str, ...]) -> bytes:
     return code
 
 
-def with_includes(source: Path, folders: Sequence[Path] = ()) -> str:
-    """The file's text with its own headers in place: one text tells whether anything has changed.
+def with_includes(source: Path) -> str:
+    """The file's text with its own headers in place, each once: one text tells whether anything has changed.
 
-    folders: where to look for what does not lie beside the file. What is not there either stays for the compiler to
-    complain of.
+    A header that is not there stays for the compiler to complain of.
     """
+    seen: set[Path] = set()
 
-    def text(found: re.Match[str]) -> str:
-        places = (folder / found[1] for folder in (source.parent, *folders))
-        header = next((place for place in places if place.exists()), None)
-        return with_includes(header, folders) if header else found[0]
+    def text(file: Path) -> str:
+        def included(found: re.Match[str]) -> str:
+            header = file.parent / found[1]
+            if header in seen:
+                return ""
+            if not header.exists():
+                return found[0]
+            seen.add(header)
+            return text(header)
 
-    return re.sub(r'^#include "(.+)"$', text, source.read_text(encoding="utf-8"), flags=re.M)
+        return re.sub(r'^#include "(.+)"$', included, file.read_text(encoding="utf-8"), flags=re.M)
+
+    return text(source)

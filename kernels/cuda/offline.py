@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kernels.cuda.compile import CompileError
+from kernels.cuda.compile import CompileError, with_includes
 from kernels.cuda.compiled import Compiled
 from kernels.cuda.nvrtc import compile_c
 from kernels.cuda.occupancy import Occupancy, occupancy
@@ -111,7 +111,7 @@ def compile_source(source: Path, target: str, options: tuple[str, ...] = ()) -> 
     """A .cu file with one kernel as machine code for a target such as "sm_90a". Raises CompileError."""
     # sm_XX, not compute_XX: only that tells whether the chip has all instructions
     options = (*options, f"--gpu-architecture={target}", "--ptxas-options=-v")
-    cubin, log = compile_c(_require("nvrtc"), source.read_text(encoding="utf-8"), source.name, options)
+    cubin, log = compile_c(_require("nvrtc"), with_includes(source), source.name, options)
     return Compiled.read(target, log, cubin)
 
 

@@ -10,7 +10,7 @@ from kernels.ladder import find
 
 __all__ = ["PROGRAMS", "Program"]
 
-FOLDER = Path(__file__).parent
+_ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,9 @@ class Program:
     variant: str = ""
 
     @property
-    def architecture(self) -> int:
-        """The least compute capability, 61 for 6.1."""
-        return find(self.name).architecture
-
-    @property
     def source(self) -> Path:
         """The .cu file."""
-        return FOLDER / f"{self.name.removeprefix('cuda-').replace('-', '_')}.cu"
+        return _ROOT / find(self.name).source
 
     @property
     def tile(self) -> Tile:
@@ -57,7 +52,7 @@ class Program:
                 "B_K_CONTIGUOUS": b_k_contiguous,
                 "VECTOR": 4 if aligned else 1,
             }
-        return ("-std=c++17", f"-I{FOLDER}", *(f"-D{name}={int(value)}" for name, value in defines.items()))
+        return ("-std=c++17", *(f"-D{name}={int(value)}" for name, value in defines.items()))
 
 
 _HOPPER = ((4, 8, 2), (4, 16, 2), (4, 8, 1), (3, 8, 2))  # stages, group, cluster

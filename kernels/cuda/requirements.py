@@ -13,34 +13,28 @@ from kernels.extras import CUDA
 if TYPE_CHECKING:
     from kernels.ladder import KernelSpec
 
-__all__ = ["capability", "extra", "why_not"]
+__all__ = ["extra", "why_not"]
 
 _CUPY = ("cupy-cuda12x", "cupy-cuda13x")
 
 
 def why_not(spec: KernelSpec) -> str | None:
-    """Why a kernel that needs a GPU cannot run here, or None when it can."""
+    """Why a kernel cannot run on CuPy's current GPU, or None when it can."""
     from kernels.measure.machine import why_no_gpu
 
     if reason := why_no_gpu() or _why_no_cupy():
         return reason
     if "numba_cuda" in spec.requires and (reason := _why_another_numba_cuda() or _why_no_numba_cuda()):
         return reason
-    name, architecture = capability()
-    if spec.runs_on(architecture):
-        return None
-    enough = "exactly" if spec.only_architecture else "or newer"
-    return f"it needs compute capability {_dotted(spec.architecture)} {enough}, {name} has {_dotted(architecture)}"
-
-
-@functools.cache
-def capability() -> tuple[str, int]:
-    """Name and compute capability (61 for 6.1) of CuPy's current device."""
     import cupy
 
-    device = cupy.cuda.Device()
-    properties = cupy.cuda.runtime.getDeviceProperties(device.id)
-    return properties["name"].decode(), int(device.compute_capability)
+    from kernels.cuda.launch import gpu
+
+    chip = gpu(cupy.cuda.Device().id)
+    if spec.runs_on(chip.architecture):
+        return None
+    enough, has = "exactly" if spec.only_architecture else "or newer", _dotted(chip.architecture)
+    return f"it needs compute capability {_dotted(spec.architecture)} {enough}, {chip.name} has {has}"
 
 
 def _dotted(architecture: int) -> str:

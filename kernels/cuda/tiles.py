@@ -6,6 +6,7 @@ names, not indices. Each class refuses sizes that cannot work.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
@@ -168,7 +169,7 @@ class Pipelined(Vector):
 
 
 @dataclass(frozen=True)
-class _Warps:
+class _Warps(ABC):
     """A block of warps of warp_m x warp_n numbers of C each, with `stages` tiles in flight.
 
     blocks: how many blocks a multiprocessor must hold, which bounds their registers; group: how many rows of blocks are
@@ -183,7 +184,6 @@ class _Warps:
     stages: int
     blocks: int
     group: int
-    _padding = 0  # numbers at the end of a row of shared memory
 
     def __post_init__(self) -> None:
         _require(self.block_m % self.warp_m == 0 == self.block_n % self.warp_n, "warps do not divide the block")
@@ -197,8 +197,8 @@ class _Warps:
         return 32 * (self.block_m // self.warp_m) * (self.block_n // self.warp_n), 1
 
     @property
-    def shared_bytes(self) -> int:
-        return 4 * self.stages * self.block_k * (self.block_m + self.block_n + 2 * self._padding)
+    @abstractmethod
+    def shared_bytes(self) -> int: ...
 
     def grid(self, m: int, n: int) -> tuple[int, int]:
         return -(-n // self.block_n) * -(-m // self.block_m), 1
@@ -214,7 +214,6 @@ class WarpTile(_Warps):
     thread_m: int
     thread_n: int
     slices: int = 1
-    _padding = 4
 
     @property
     def block(self) -> tuple[int, int]:
@@ -222,8 +221,9 @@ class WarpTile(_Warps):
 
     @property
     def shared_bytes(self) -> int:
-        """Enough for the slices' sums, too."""
-        return max(super().shared_bytes, 4 * (self.slices - 1) * self.block_m * self.block_n)
+        """Of tiles whose rows are padded by 4 numbers, and enough for the slices' sums, too."""
+        tiles = self.stages * self.block_k * (self.block_m + 4 + self.block_n + 4)
+        return 4 * max(tiles, (self.slices - 1) * self.block_m * self.block_n)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -239,13 +239,11 @@ class WarpTile(_Warps):
 class Tensor(_Warps):
     """Warps that own pieces of 16 x 8 numbers of C."""
 
-    _padding = 8
-
     @property
     def shared_bytes(self) -> int:
-        """Enough for operands with k along their rows, too, which are padded there."""
-        along_k = 4 * self.stages * (self.block_k + 4) * (self.block_m + self.block_n)
-        return max(super().shared_bytes, along_k)
+        """Enough for either layout of each operand: rows along k are padded by 4 numbers, the others by 8."""
+        sides = (self.block_m, self.block_n)
+        return 4 * self.stages * sum(max(self.block_k * (side + 8), (self.block_k + 4) * side) for side in sides)
 
     def __post_init__(self) -> None:
         super().__post_init__()

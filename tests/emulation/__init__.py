@@ -67,7 +67,7 @@ def emulate(
 ) -> None:
     """Run a kernel of a .cu file; arrays that it takes by pointer to non-const are filled in place.
 
-    options: -D and -I, as for nvcc. grid, block: 1 to 3 sizes, x first. shared_bytes: of dynamic shared memory.
+    options: -D, as for nvcc. grid, block: 1 to 3 sizes, x first. shared_bytes: of dynamic shared memory.
     arguments: contiguous arrays, numbers, and matrices in `Boxes` for tensor maps. order: of the threads between two
     barriers, and of the blocks. at_start: whether the forbidden memory lies close before each array rather than close
     behind it. cooperative: all blocks are alive at the same time and may wait for each other in loops that call

@@ -86,8 +86,7 @@ def load(source: Path, options: tuple[str, ...], kernel: str) -> Module:
 
 def build(source: Path, options: tuple[str, ...], kernel: str = "matmul") -> Path:
     """The library of a kernel. Raises EmulationError with the compiler's words."""
-    folders = [Path(option.removeprefix("-I")) for option in options if option.startswith("-I")]
-    text = with_includes(source, folders)
+    text = with_includes(source)
     digest = hashlib.sha256("\0".join([text, kernel, *options]).encode()).hexdigest()
     library = _folder() / f"{digest}.so"
     if not library.exists():
