@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import kernels
+from kernels.cuda.compile import CompileError
 from kernels.ladder import ALIASES
 from kernels.threads import cores_each, set_threads
 
@@ -90,6 +91,9 @@ def errors_as_lines() -> Iterator[None]:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
+    except CompileError as error:
+        print(f"error: {error}", file=sys.stderr)  # with the compiler's lines
+        sys.exit(CHECK_FAILED)
     except MemoryError as error:
         print(f"error: too little memory for this: {error or 'ask for less'}", file=sys.stderr)
         sys.exit(CHECK_FAILED)

@@ -141,6 +141,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         runtime=runtime,
         get_current_stream=lambda: SimpleNamespace(ptr=0),
         Stream=Stream,
+        nvrtc=SimpleNamespace(getVersion=lambda: (12, 9), getSupportedArchs=lambda: (*range(50, 122),)),
         MemoryPool=lambda: SimpleNamespace(malloc=None),
         using_allocator=lambda allocator: nullcontext(),
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from kernels import cli
+from kernels.cuda.compile import CompileError
 from kernels.measure import results
 from kernels.threads import cores
 
@@ -135,6 +136,7 @@ def test_usage_errors_are_one_line(arguments: list[str], says: str, capsys: pyte
     [
         (cli.CommandError("no such thing"), 2, "error: no such thing\n"),
         (cli.CommandError("no GPU", cli.ABSENT), 3, "error: no GPU\n"),
+        (CompileError("x.cu does not compile:\nline 3: oops"), 1, "error: x.cu does not compile:\nline 3: oops\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
     ],
 )

@@ -255,13 +255,13 @@ def test_the_extras_bring_the_libraries_that_cupys_wheels_lack() -> None:
 def gpu(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A GPU that says it is a GTX 1070 Ti, with one CuPy installed."""
     importlib.import_module("numba.cuda")  # while Python still finds what it imports
-    chip = SimpleNamespace(name="GTX 1070 Ti", architecture="61", packages=["cupy-cuda12x"], error=None)
+    chip = SimpleNamespace(name="GTX 1070 Ti", architecture="61", packages=["cupy-cuda12x"], error=None, current=0)
 
     class Device:
         attributes: ClassVar = {"MultiProcessorCount": 19, "MaxSharedMemoryPerBlock": 49_152}
 
-        def __init__(self, number: int = 0) -> None:
-            self.id = number
+        def __init__(self, number: int | None = None) -> None:
+            self.id = chip.current if number is None else number
 
         @property
         def compute_capability(self) -> str:
@@ -279,10 +279,10 @@ def gpu(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(machine, "why_no_gpu", lambda: None)
     monkeypatch.setattr(importlib.metadata, "version", version)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    for cached in (launch.gpu, requirements._why_no_cupy):
+    for cached in (launch.gpu, requirements._why_no_cupy, requirements._why_no_compiler):
         cached.cache_clear()
     yield chip
-    for cached in (launch.gpu, requirements._why_no_cupy):
+    for cached in (launch.gpu, requirements._why_no_cupy, requirements._why_no_compiler):
         cached.cache_clear()
 
 
@@ -307,6 +307,30 @@ def test_hopper_only(gpu: Any) -> None:
         match=r"needs compute capability 9.0 exactly, B200 has 10.0; use --kernel cuda-cupy-tensor",
     ):
         kernels.resolve("cuda-cupy-hopper")
+
+
+def test_each_gpu_is_asked_for_itself(gpu: Any, cupy: Any) -> None:
+    assert kernels.resolve("cuda") == "cuda-cupy-vector"
+    gpu.current, gpu.name, gpu.architecture = 1, "A100", "80"
+    assert kernels.resolve("cuda") == "cuda-cupy-warptile"
+
+
+def test_a_compiler_that_knows_another_generation_of_chips(gpu: Any, cupy: Any) -> None:
+    cupy.cuda.nvrtc.getVersion = lambda: (13, 5)
+    cupy.cuda.nvrtc.getSupportedArchs = lambda: (75, 80, 121)
+    said = "the compiler of CUDA 13.5 makes code for compute capability 7.5 to 12.1, GTX 1070 Ti has 6.1: "
+    assert str(requirements.why_not(find("cuda-cublas"))).startswith(said)
+    assert kernels.resolve("auto").startswith("cpu-"), "no GPU that nothing can be compiled for"
+
+
+def test_a_compiler_that_is_not_installed(gpu: Any, cupy: Any) -> None:
+    def missing() -> None:
+        raise RuntimeError("CuPy failed to load libnvrtc.so.12:\n no such file")
+
+    cupy.cuda.nvrtc.getVersion = missing
+    assert "cannot be loaded (CuPy failed to load libnvrtc.so.12: no such file): " in str(
+        requirements.why_not(find("cuda-cublas"))
+    )
 
 
 def test_a_numba_cuda_that_is_not_in_effect(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:

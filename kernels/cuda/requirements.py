@@ -31,6 +31,8 @@ def why_not(spec: KernelSpec) -> str | None:
     from kernels.cuda.launch import gpu
 
     chip = gpu(cupy.cuda.Device().id)
+    if reason := _why_no_compiler(chip.name, chip.architecture):
+        return reason
     if spec.runs_on(chip.architecture):
         return None
     enough, has = "exactly" if spec.only_architecture else "or newer", _dotted(chip.architecture)
@@ -64,6 +66,24 @@ def _why_no_cupy() -> str | None:
             return f"the NVIDIA driver is older than the installed CUDA ({line}): update it, or use the extra cuda12"
         return f"CUDA does not start ({line})"
     return None
+
+
+@functools.cache
+def _why_no_compiler(name: str, architecture: int) -> str | None:
+    import cupy
+
+    nvrtc = cupy.cuda.nvrtc
+    try:
+        major, minor = nvrtc.getVersion()
+        known = nvrtc.getSupportedArchs()
+    except (ImportError, OSError, RuntimeError) as error:
+        return f"CUDA's compiler cannot be loaded ({' '.join(str(error).split())}): {CUDA}"
+    if architecture in known:
+        return None
+    return (
+        f"the compiler of CUDA {major}.{minor} makes code for compute capability {_dotted(min(known))} to "
+        f"{_dotted(max(known))}, {name} has {_dotted(architecture)}: {CUDA}"
+    )
 
 
 def _why_another_numba_cuda() -> str | None:
