@@ -23,7 +23,7 @@ RATE = 0.001
 CALLS = 20  # steps on a GPU between two waits for it: to wait after each would time the waiting
 CHECKED_STEPS = 5
 AGREEMENT = 1e-4  # relative, of losses and gradients: float32 sums in different orders
-_ROUNDINGS = 20  # unit roundoffs of a shorter format that a loss or a gradient may be away on top
+_ROUNDINGS = 20  # times what a number may lose to a shorter format, by which a loss or a gradient may be away on top
 
 
 class Runner(NamedTuple):
@@ -69,9 +69,9 @@ class Expected(NamedTuple):
 
     def disagreement(self, losses: list[float], gradients: dict[str, NDArray], rounds_to: str) -> str | None:
         """What is wrong with a contestant's, or None."""
-        from kernels.contract import OPERAND_ROUNDOFF
+        from kernels.contract import OPERAND_ERROR
 
-        bound = AGREEMENT + _ROUNDINGS * OPERAND_ROUNDOFF[rounds_to]
+        bound = AGREEMENT + _ROUNDINGS * OPERAND_ERROR[rounds_to]
         for step, (loss, right) in enumerate(zip(losses, self.losses, strict=True), 1):
             if not abs(loss - right) <= bound * abs(right):
                 return f"loss {loss:.6f} at step {step}, float64 has {right:.6f}"

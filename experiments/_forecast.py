@@ -19,6 +19,7 @@ __all__ = ["Forecast"]
 _FIRST = 32  # side of the first product
 _LARGEST = 1024
 _LONG = 0.5  # seconds: no larger product is tried that would take as long
+_BITES = 1.5  # seconds of a kernel after which a GPU's watchdog is near
 _SHORT = 0.02  # seconds: another program may hold up so short a call, so there are three
 
 
@@ -63,8 +64,10 @@ class Forecast:
     def too_long(self, kernel: str, flops: int, calls: int) -> str | None:
         """Why not to make so many calls, or None where they stay below the limit."""
         made, took = self._made[kernel]
-        seconds = took / made * flops * calls
-        return f"would take {_duration(seconds)}" if seconds > self.limit else None
+        once = took / made * flops
+        if once > _BITES and kernel.startswith("cuda-") and _has_watchdog():
+            return f"would take {once:.1f} s, and this GPU drives a screen: the system ends what runs for two"
+        return f"would take {_duration(once * calls)}" if once * calls > self.limit else None
 
 
 def _once(kernel: Kernel, side: int) -> float:
@@ -81,6 +84,14 @@ def _once(kernel: Kernel, side: int) -> float:
     kernel.matmul(a, b, out)  # may compile what this size needs
     seconds = take()
     return seconds if seconds > _SHORT else min(seconds, take(), take())
+
+
+def _has_watchdog() -> bool:
+    import cupy
+
+    from kernels.cuda.launch import gpu
+
+    return gpu(cupy.cuda.Device().id).watchdog
 
 
 def _duration(seconds: float) -> str:

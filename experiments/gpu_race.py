@@ -41,7 +41,7 @@ exit codes: 0 done, 1 a kernel was wrong or above the peak, 2 wrong usage, 3 no 
 CUDA = kernels.names("cuda")
 YARDSTICKS = {"float32": "cuda-cublas", "tf32": "cuda-cublas-tf32", "bf16": "cuda-cublas-bf16"}
 ALONE = ", product alone"
-SHAPES = [*(Shape(size, size, size) for size in (1024, 4096, 4095, 8192)), *NETWORK_SHAPES]
+SHAPES = [*NETWORK_SHAPES, *(Shape(size, size, size) for size in (1024, 4096, 4095, 8192))]
 _LONGEST = 20e-3  # seconds of a graph: short ones hold many calls
 _CALLS_BEFORE = 5  # of a kernel at a shape: one is checked, three say how long it takes, one comes before the graph
 _SLOW = 0.1  # seconds of a call: all turns together take no more samples of such a one than they must

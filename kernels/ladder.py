@@ -21,7 +21,7 @@ class KernelSpec:
     architecture: the least compute capability of a GPU, 61 for 6.1; 0 where none is needed. only_architecture: no newer
     one will do either.
     handwritten: False for a vendor's library, which is here as a yardstick.
-    rounds_to: the format that operands are shortened to, where it is not float32; of `contract.OPERAND_ROUNDOFF`.
+    rounds_to: the format that operands are shortened to, where it is not float32; of `contract.OPERAND_ERROR`.
     """
 
     name: str

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import functools
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import kernels
@@ -44,9 +45,10 @@ def main(arguments: list[str] | None = None) -> None:
         for kernel in chosen:
             if kernel.name not in _tunable():
                 raise cli.CommandError(f"{kernel.name} has no sizes to choose from; {', '.join(_tunable())} have")
-        choices = [choice for kernel in chosen for choice in _tune(PROGRAMS[kernel.name])]
         try:
-            write_tuned(choices)
+            for kernel in chosen:
+                for choice in _tune(PROGRAMS[kernel.name]):
+                    write_tuned([choice])  # at once: what was found is kept, whatever ends the rest
         except OSError as error:
             raise cli.CommandError(f"cannot write {tuned_file()}: {error.strerror}", cli.CHECK_FAILED) from error
         print(f"wrote {tuned_file()}")
@@ -64,7 +66,8 @@ def _tunable() -> list[str]:
     return [program.name for program in PROGRAMS.values() if len(program.tiles) > 1]
 
 
-def _tune(program: Program) -> list[Tuned]:
+def _tune(program: Program) -> Iterator[Tuned]:
+    """The fastest of the program's tiles for each shape, as soon as it is found."""
     import cupy
 
     from kernels.cuda.launch import gpu
@@ -73,14 +76,12 @@ def _tune(program: Program) -> list[Tuned]:
     chip = gpu(cupy.cuda.Device().id)
     fitting = [tile for tile in program.tiles if tile.shared_bytes <= chip.shared_bytes]
     print(f"{program.name} on {chip.name}: {len(fitting)} candidates")
-    choices = []
     with progress.named(len(SHAPES)) as advance:
         for shape in SHAPES:
             advance(f"{program.name} {shape}")
             tile, rate = _fastest(program, fitting, shape)
             print(f"  {shape!s:16} {rate / 1e12:6.1f} TFLOP/s  {tile}", flush=True)
-            choices.append(Tuned(chip.name, program.name, shape.m, shape.k, shape.n, tile.defines()))
-    return choices
+            yield Tuned(chip.name, program.name, shape.m, shape.k, shape.n, tile.defines())
 
 
 def _fastest(program: Program, tiles: list[Tile], shape: Shape) -> tuple[Tile, float]:

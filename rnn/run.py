@@ -92,6 +92,7 @@ class Run:
         kernel = cli.get_kernel(self.asked)
         if kernel.spec.family == "cuda":
             self.team.use_gpu()
+            kernel = cli.get_kernel(self.asked)  # that GPU may run other kernels than the first does
         # another kernel's engine may not exist for this one: a run may move between CPU and GPU
         before = saved.header.engine if saved and saved.header.kernel == kernel.name else "auto"
         asked = self.options.engine or before

@@ -53,6 +53,20 @@ def test_one_wrong_component_is_found_and_named(times: float) -> None:
         reference.check(c, "mine")
 
 
+def test_all_rows_of_a_tall_product_are_checked() -> None:
+    """More than are computed at a time."""
+    random = np.random.default_rng(0)
+    a, b = random.standard_normal((700, 5), np.float32), random.standard_normal((3, 5), np.float32).T
+    reference = Reference.of(a, b)
+    np.testing.assert_allclose(reference.exact, a.astype(float) @ b.astype(float), rtol=1e-14)
+    np.testing.assert_allclose(reference.magnitude, abs(a.astype(float)) @ abs(b.astype(float)), rtol=1e-14)
+    for row in (0, 255, 256, 699):
+        c = a @ b
+        c[row, 2] += 1
+        with pytest.raises(VerificationError, match=rf"c\({row},2\)"):
+            reference.check(c, "mine")
+
+
 @pytest.mark.parametrize("right", [np.nan, np.inf, 1e8])
 @pytest.mark.parametrize("wrong", [np.nan, -1.0])
 def test_a_right_component_is_not_blamed(right: float, wrong: float) -> None:

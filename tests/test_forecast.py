@@ -10,7 +10,9 @@ import pytest
 
 from experiments._forecast import Forecast
 from kernels import Kernel
+from kernels.cuda import launch
 from kernels.ladder import find
+from tests import fake_cupy
 
 CALLS = 9
 
@@ -85,3 +87,18 @@ def test_the_largest_product_made_counts_and_of_these_the_last() -> None:
     assert forecast.too_long("cpu-blas", 1_000_000, 1) == "would take 8 min"
     forecast.learn("cpu-blas", 0.4, 10)
     assert forecast.too_long("cpu-blas", 1000, 11) is None
+
+
+@pytest.mark.parametrize(("watchdog", "skipped"), [(True, True), (False, False)])
+def test_no_kernel_runs_into_a_watchdog(watchdog: bool, skipped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One call of 3 s; the limit allows ten times as much."""
+    fake_cupy.install(monkeypatch)
+    monkeypatch.setattr(launch, "gpu", lambda device: launch.GPU("chip", 86, 28, 101_376, watchdog=watchdog))
+    forecast = Forecast(30)
+    for name in ("cuda-cupy-naive", "cpu-python"):
+        forecast.learn(name, 0.3, 10**9)
+    reason = forecast.too_long("cuda-cupy-naive", 10**10, 1)
+    assert (reason is not None) is skipped
+    assert not skipped or "would take 3.0 s, and this GPU drives a screen" in str(reason)
+    assert forecast.too_long("cuda-cupy-naive", 4 * 10**9, 1) is None
+    assert forecast.too_long("cpu-python", 10**10, 1) is None

@@ -202,6 +202,23 @@ def test_tune_refuses_a_candidate_that_is_wrong_at_the_shape_alone(
     assert "c(7,15)" in capsys.readouterr().err
 
 
+def test_tune_keeps_what_it_found_before_it_was_stopped(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def product(a: Any, b: Any, c: Any) -> None:
+        if c.shape == (9, 9):
+            raise KeyboardInterrupt
+        clock.run("x")
+        fake_cupy.multiply(a, b, c)
+
+    monkeypatch.setattr(tune, "SHAPES", (Shape(8, 8, 8), Shape(9, 9, 9)))
+    monkeypatch.setattr(launch, "for_program", lambda program, tile: product)
+    with pytest.raises(SystemExit) as ended:
+        tune.main(["--kernel", "cuda-cupy-tensor"])
+    assert ended.value.code == cli.INTERRUPTED
+    assert [tuned.m for tuned in sizes.read_tuned()] == [8]
+
+
 def test_tune_names_what_can_be_tuned(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         tune.main(["--kernel", "cuda-cupy-naive"])

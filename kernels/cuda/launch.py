@@ -49,6 +49,7 @@ class GPU(NamedTuple):
     """What a launch must know of the chip.
 
     shared_bytes: the most that a block may have. cooperative: whether a launch can ask that all blocks be resident.
+    watchdog: whether a kernel that runs for about two seconds is ended, as where the GPU drives a screen.
     """
 
     name: str
@@ -56,6 +57,7 @@ class GPU(NamedTuple):
     multiprocessors: int
     shared_bytes: int
     cooperative: bool = True
+    watchdog: bool = False
 
 
 @functools.cache
@@ -64,11 +66,18 @@ def gpu(device: int) -> GPU:
     import cupy
 
     chip = cupy.cuda.Device(device)
-    name = cupy.cuda.runtime.getDeviceProperties(device)["name"].decode()
+    properties = cupy.cuda.runtime.getDeviceProperties(device)
     attributes = chip.attributes
     shared = attributes.get("MaxSharedMemoryPerBlockOptin") or attributes["MaxSharedMemoryPerBlock"]
     cooperative = bool(attributes.get("CooperativeLaunch"))
-    return GPU(name, int(chip.compute_capability), attributes["MultiProcessorCount"], shared, cooperative)
+    return GPU(
+        properties["name"].decode(),
+        int(chip.compute_capability),
+        attributes["MultiProcessorCount"],
+        shared,
+        cooperative,
+        watchdog=bool(properties.get("kernelExecTimeoutEnabled")),
+    )
 
 
 class Layout(NamedTuple):

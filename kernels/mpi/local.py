@@ -61,9 +61,6 @@ class LocalGPU(Local):
     """A CUDA kernel; C stays on the GPU until all panels are multiplied."""
 
     def __init__(self, kernel: Kernel) -> None:
-        from kernels.mpi.ranks import use_own_gpu
-
-        use_own_gpu()
         super().__init__(kernel)
         self._aware = is_cuda_aware()
         self.name += ", panels from GPU to GPU" if self._aware else ", panels through the host's memory"
@@ -106,6 +103,11 @@ def local() -> Local:
         raise KernelUnavailable(f"SUMMA_LOCAL={name} must name a kernel of one process, such as numba or cuda")
     try:
         kernel = kernels.get(name)
+        if kernel.spec.family == "cuda":
+            from kernels.mpi.ranks import use_own_gpu
+
+            use_own_gpu()
+            kernel = kernels.get(name)  # that GPU may run other kernels than the first does
     except (KernelUnavailable, UnknownKernel) as error:
         raise KernelUnavailable(f"SUMMA_LOCAL={name}: {error}") from error
     return LocalGPU(kernel) if kernel.spec.family == "cuda" else Local(kernel)
