@@ -120,6 +120,37 @@ def test_the_clock_is_that_of_the_gpu_in_use_and_none_where_it_is_not_told(
     assert machine.sm_clock() is None
 
 
+@pytest.mark.parametrize("current", [None, "0000:05:00.0", "lost"])
+def test_the_gpu_in_use_comes_first(current: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two GPUs, of which CUDA counts first the one that the driver counts last."""
+    import pynvml
+
+    names = {"0000:01:00.0": "T400", "0000:05:00.0": "RTX 3090"}
+    buses = list(names)
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    if current:
+        cupy = fake_cupy.install(monkeypatch)
+
+        def device() -> SimpleNamespace:
+            if current == "lost":
+                raise RuntimeError("cudaErrorNoDevice")
+            return SimpleNamespace(pci_bus_id=current)
+
+        cupy.cuda.Device = device
+    monkeypatch.setattr(machine, "why_no_gpu", lambda: None)
+    for name, answer in {
+        "SystemGetDriverVersion": lambda: "580", "DeviceGetCount": lambda: 2,
+        "DeviceGetHandleByIndex": buses.__getitem__, "DeviceGetHandleByPciBusId": lambda bus: bus,
+        "DeviceGetIndex": buses.index, "DeviceGetName": names.__getitem__,
+        "DeviceGetCudaComputeCapability": lambda bus: (8, 6), "DeviceGetMaxClockInfo": lambda bus, kind: 1,
+        "DeviceGetMemoryInfo": lambda bus: SimpleNamespace(total=1), "DeviceGetNumGpuCores": lambda bus: 1,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(pynvml, f"nvml{name}", answer)
+    first, second = ("RTX 3090", "T400") if current == "0000:05:00.0" else ("T400", "RTX 3090")
+    assert [gpu.name for gpu in machine.describe().gpus] == [first, second]
+    assert machine.describe().processor(gpu=True).startswith(first)
+
+
 def test_a_share_of_a_gpu_that_tells_little_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
     import pynvml
 

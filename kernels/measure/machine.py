@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -51,7 +52,7 @@ class GPU(msgspec.Struct, frozen=True):
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """A machine, without anything that names its owner; memory in bytes."""
+    """A machine, without anything that names its owner; memory in bytes. gpus: the one in use first."""
 
     system: str
     cpu: str
@@ -136,15 +137,20 @@ def sm_clock() -> int | None:
 
     def clock() -> int:
         pynvml.nvmlInit()
-        cupy = sys.modules.get("cupy")
-        if cupy is None:
-            handle = pynvml.nvmlDeviceGetHandleByIndex(0)
-        else:
-            # CUDA may number the GPUs in another order, or be shown only some of them
-            handle = pynvml.nvmlDeviceGetHandleByPciBusId(cupy.cuda.Device().pci_bus_id)
-        return int(pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM))
+        return int(pynvml.nvmlDeviceGetClockInfo(_in_use(), pynvml.NVML_CLOCK_SM))
 
     return _told(clock)
+
+
+def _in_use() -> Any:
+    """The driver's handle of CuPy's current GPU, or of the first where CuPy is not in use. Raises NVMLError."""
+    import pynvml
+
+    cupy = sys.modules.get("cupy")
+    if cupy is None:
+        return pynvml.nvmlDeviceGetHandleByIndex(0)
+    # CUDA may number the GPUs in another order, or be shown only some of them
+    return pynvml.nvmlDeviceGetHandleByPciBusId(cupy.cuda.Device().pci_bus_id)
 
 
 def _gpus() -> list[GPU]:
@@ -154,8 +160,9 @@ def _gpus() -> list[GPU]:
     import pynvml
 
     driver = pynvml.nvmlSystemGetDriverVersion()
+    used = _told(lambda: pynvml.nvmlDeviceGetIndex(_in_use()))
     gpus = []
-    for index in range(pynvml.nvmlDeviceGetCount()):
+    for index in sorted(range(pynvml.nvmlDeviceGetCount()), key=lambda index: index != used):
         try:
             handle = pynvml.nvmlDeviceGetHandleByIndex(index)
             major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
@@ -188,7 +195,7 @@ def _told(call: Callable[[], int]) -> int | None:
 
     try:
         return int(call())
-    except pynvml.NVMLError:
+    except (pynvml.NVMLError, RuntimeError):  # RuntimeError: of a CuPy that does not reach the driver
         return None
 
 
