@@ -94,16 +94,21 @@ def _roofs(family: str, threads: int) -> tuple[Ceilings, list[Level]]:
 
 
 def _roof(found: Results, point: MatmulPoint) -> tuple[str, float]:
-    """The lowest roof over a point, by name, in FLOP/s: arithmetic, or the level of memory its matrices fit in."""
+    """The lowest roof over a point, by name, in FLOP/s: arithmetic, or the level of memory its matrices fit in.
+
+    Infinite for tensor cores fed from a GPU's L2 cache: neither was measured.
+    """
     assert found.ceilings is not None
     size = point.min_bytes
     level = next(
         level for level in found.levels if size <= level.capacity * (point.threads if level.name in ("L1", "L2") else 1)
     )
-    fed = level.bandwidth * point.intensity
+    fed = math.inf if size <= found.ceilings.cache else level.bandwidth * point.intensity
     bounded = has_peak(point.kernel, point.rounds_to, found.machine.system)
     peak = found.ceilings.peak_flops if bounded else math.inf
-    return ("arithmetic", peak) if peak <= fed else (level.name, fed)
+    if peak <= fed:
+        return "arithmetic" if bounded else "not measured", peak
+    return level.name, fed
 
 
 def _show(found: Results) -> None:
@@ -120,7 +125,8 @@ def _show(found: Results) -> None:
         if point.samples:
             name, roof = _roof(found, point)
             rate = point.rate.median
-            figures = f"{point.intensity:.1f}", marked(f"{rate / 1e9:.3g}", point.seconds), f"{rate / roof:.1%}"
+            share = f"{rate / roof:.1%}" if roof < math.inf else ""
+            figures = f"{point.intensity:.1f}", marked(f"{rate / 1e9:.3g}", point.seconds), share
             rates.add_row(point.kernel, point.shape, *figures, name)
         else:
             print(f"{point.kernel} at {point.shape} {point.status}: {point.reason}")

@@ -127,16 +127,19 @@ def test_the_extra_that_fits(chip, driver, extra, monkeypatch):
 def test_a_gpus_ceilings_are_the_best_of_its_attempts(cupy, monkeypatch):
     from kernels.cuda import timing
 
-    times = iter([3.0, 1.0, *[2.0] * 7, 30.0, 10.0, *[20.0] * 7])
+    rest = gpu_ceilings._ATTEMPTS - 2
+    times = iter([3.0, 1.0, *[2.0] * rest, 30.0, 10.0, *[20.0] * rest])
     monkeypatch.setattr(timing, "sample", lambda call, calls: next(times))
     monkeypatch.setattr(launch, "gpu", lambda device: launch.GPU("x", 86, 1, 1))
     monkeypatch.setattr(compiler, "cubin", lambda *_: Path("x"))
     cupy.RawModule = lambda path: SimpleNamespace(get_function=lambda name: None)
     cupy.empty_like, cupy.uint8 = np.empty_like, np.uint8
     cupy.cuda.runtime.memGetInfo = lambda: (800, 1000)
+    cupy.cuda.Device = lambda: SimpleNamespace(id=0, attributes={"L2CacheSize": 7})
     limits, _ = gpu_ceilings.measure()
     assert limits.memory_bandwidth == 2 * 100 / 10.0
     assert limits.peak_flops == 2 * 8 * gpu_ceilings._STEPS * limits.threads / 1.0
+    assert limits.cache == 7
 
 
 @pytest.mark.parametrize(("name", "architecture"), [("cuda-cupy-tensor", 80), ("cuda-cupy-hopper", 90)])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import re
 import sys
 import weakref
@@ -16,6 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import numpy as np
 import psutil
 import pytest
@@ -501,14 +503,19 @@ def test_roofline_of_the_gpu(clock: Clock, tmp_path: Path, capsys: pytest.Captur
 
 
 def test_no_roof_of_float32_is_over_tensor_cores(clock: Clock, tmp_path: Path) -> None:
-    clock.seconds = {"cuda-cupy-tensor": 1e-3, "fma_chains": 1e3, "copy": 1e-12}
+    clock.seconds = {"cuda-cupy-tensor": 1e-3, "fma_chains": 1e2, "copy": 1e-9}
     file = tmp_path / "roofline.json"
     roofline.main(["--kernel", "cuda-cupy-tensor", "--sizes", "64", "--results", str(file)])
     found = results.read(file)
     point = next(point for point in found.points if isinstance(point, results.MatmulPoint) and point.samples)
     assert found.ceilings is not None
     assert point.rate.median > found.ceilings.peak_flops
+    assert found.ceilings.cache == 64, "bytes, less than the matrices"
     assert roofline._roof(found, point)[0] == "memory"
+    cached = msgspec.structs.replace(found, ceilings=msgspec.structs.replace(found.ceilings, cache=3 * 4 * 64 * 64))
+    assert roofline._roof(cached, point) == ("not measured", math.inf)
+    vector = msgspec.structs.replace(point, kernel="cuda-cupy-vector", rounds_to="float32")
+    assert roofline._roof(cached, vector) == ("arithmetic", found.ceilings.peak_flops)
 
 
 @pytest.mark.parametrize("tool", ["memcheck", "racecheck", "synccheck"])

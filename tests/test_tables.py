@@ -71,7 +71,7 @@ TABLES: dict[str, Callable[[list[float]], list[Any]]] = {
     "thread_scaling": lambda samples: [results.ThreadPoint("work", 1, STEADY), results.ThreadPoint("work", 2, samples)],
     "timeline": lambda samples: [timeline_point("fused", [("matmul", 1.0)], samples=samples)],
     "reference_check": lambda samples: [_agreement(), *_steps(samples)],
-    "cluster_scaling": _cluster,
+    "cluster_scaling.__main__": _cluster,
 }
 
 

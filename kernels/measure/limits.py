@@ -11,12 +11,14 @@ class Ceilings(msgspec.Struct, frozen=True):
     """Measured limits at a number of threads: peak in FLOP/s (float32), bandwidth in bytes/s (main memory).
 
     grid_barrier: of a GPU, seconds that all blocks of a grid take to wait for one another; None where not measured.
+    cache: of a GPU, bytes of its L2 cache, which feeds what fits in it faster than the memory would.
     """
 
     threads: int
     peak_flops: float
     memory_bandwidth: float
     grid_barrier: float | None = None
+    cache: int = 0
 
 
 class Level(msgspec.Struct, frozen=True):
