@@ -34,13 +34,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kernels.cuda.architectures import ARCHITECTURES
 from rnn.data import CLASSES, PIXELS
 
 __all__ = ["INPUTS", "MOST_HIDDEN", "STEPS", "Sizes", "choose", "why_not"]
 
 STEPS = INPUTS = PIXELS
 MOST_HIDDEN = 128  # four threads a unit, 512 in all: beyond, a thread has too few registers
-REGISTERS = 65_536  # of an SM, in all architectures from Pascal to Hopper
+SM = ARCHITECTURES[61]  # as many registers, handed out in the same units, as all since
 
 
 @dataclass(frozen=True)
@@ -139,9 +140,13 @@ def _units(hidden: int) -> int:
 
 
 def _registers_for_weights(threads: int, rows: int) -> int:
-    """What a thread's registers leave for weights: the rest, as compiled for sm_61 to sm_90, is about these figures."""
-    # a warp lives in one of the SM's four partitions, and registers are handed out in eights to each of its threads
-    each = min(255, REGISTERS // 4 // 32 // -(-threads // 128) // 8 * 8)
+    """What a thread's registers leave for weights; what else it needs is about this, as compiled for all chips.
+
+    Where it is a little more, a compiler spills some bytes: tests/test_persistent_sizes.py says on which chips.
+    """
+    unit = SM.register_unit // SM.warp  # of a thread
+    warps = -(-threads // (SM.warp * SM.partitions))  # of a partition
+    each = min(SM.registers_per_thread, SM.registers // SM.partitions // SM.warp // warps // unit * unit)
     return max(0, each - {1: 48, 2: 64, 4: 96}[rows])
 
 

@@ -82,6 +82,23 @@ def test_machine_code_keeps_its_numbers_in_registers_and_its_blocks_resident(
     _check(architecture, sizes, most_spilled)
 
 
+# as in `COMPILED`, and the bytes that a thread may set aside
+OTHERS = {
+    70: (80, 98_304, 0),
+    86: (28, 101_376, 0),
+    89: (46, 101_376, 0),
+    100: (148, 232_448, 56),
+    120: (170, 101_376, 56),
+}
+
+
+@needs_compiler
+@pytest.mark.parametrize("architecture", OTHERS)
+def test_machine_code_of_the_published_network_for_other_chips(architecture: int) -> None:
+    *chip, most_spilled = OTHERS[architecture]
+    _check(architecture, choose(128, 128, *chip), most_spilled)
+
+
 def _check(architecture: int, sizes: Sizes, most_spilled: int) -> None:
     compiled = offline.compile_source(SOURCE, f"sm_{architecture}", sizes.options())
     resident = occupancy(compiled.registers, sizes.threads, compiled.static_shared + sizes.shared_bytes, architecture)

@@ -54,9 +54,11 @@ ARCHITECTURES: dict[int, Architecture] = {
     75: _before_ampere("Turing", 1024, 16, 64, 64),
     80: _since_ampere("Ampere", 2048, 32, 164),
     86: _since_ampere("Ampere", 1536, 16, 100),
+    87: _since_ampere("Ampere", 1536, 16, 164),
     89: _since_ampere("Ada", 1536, 24, 100),
     90: _since_ampere("Hopper", 2048, 32, 228),
     100: _since_ampere("Blackwell", 2048, 32, 228),
+    103: _since_ampere("Blackwell", 2048, 32, 228),
     120: _since_ampere("Blackwell", 1536, 24, 100),
 }
 

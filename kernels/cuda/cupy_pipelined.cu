@@ -3,7 +3,8 @@
 // At the same time: a block's multiplications and its copies. cp.async goes from global to shared memory without passing
 // through registers, so a thread issues it and goes on; it waits only for the oldest copy, which had the time of
 // STAGES - 1 tiles to arrive. The tiles in flight form a ring, and one barrier per tile is enough: when all threads have
-// passed it, the newest tile has arrived for all of them, and nobody reads the oldest any more.
+// passed it, the tile to be multiplied next has arrived for all of them, and nobody reads the last one any more, which is
+// where the newest copies go.
 // Limit: the threads of a warp stand in two long rows of C, and each reads numbers from shared memory that its neighbours
 // read too. cupy_warptile.cu sets them in a rectangle, which needs fewer.
 //

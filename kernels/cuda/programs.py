@@ -63,7 +63,7 @@ _TABLE = (
     Program("cuda-cupy-shared", (Square(32),), registers=64, specialised=False),
     Program("cuda-cupy-register", (Register(128, 128, 16, 8, 8),), 128, specialised=False),
     Program("cuda-cupy-vector", (Vector(128, 128, 8, 8, 8),), 128),
-    Program("cuda-cupy-pipelined", (Pipelined(128, 128, 16, 8, 8, 3),), 128),
+    Program("cuda-cupy-pipelined", (Pipelined(128, 128, 8, 8, 8, 4),), 128),
     Program(
         "cuda-cupy-warptile",
         (

@@ -13,7 +13,8 @@ from typing import Protocol
 __all__ = ["Hopper", "OneEach", "Pipelined", "Register", "Square", "Tensor", "Tile", "Vector", "WarpTile"]
 
 _MOST_THREADS = 1024  # of a thread block, on every chip since Fermi
-_MOST_SHARED = 227 * 1024  # bytes of a thread block on sm_90, the largest; smaller chips refuse at launch
+_MOST_STATIC = 48 * 1024  # bytes of a thread block's shared memory whose size the compiler knows, on every chip
+_MOST_SHARED = 227 * 1024  # bytes in all on sm_90, the largest; smaller chips refuse at launch
 
 
 class Tile(Protocol):
@@ -41,9 +42,9 @@ def _require(holds: bool, why: str) -> None:
         raise ValueError(f"no such tile: {why}")
 
 
-def _check(threads: int, shared: int = 0, registers: int = 0) -> None:
+def _check(threads: int, shared: int = 0, registers: int = 0, most: int = _MOST_SHARED) -> None:
     _require(threads <= _MOST_THREADS, f"{threads} threads are more than a block's {_MOST_THREADS}")
-    _require(shared <= _MOST_SHARED, f"{shared} bytes of shared memory are more than a block's {_MOST_SHARED}")
+    _require(shared <= most, f"{shared} bytes of shared memory are more than a block's {most}")
     _require(registers <= 224, f"{registers} sums to a thread leave no room in its 255 registers")
 
 
@@ -88,7 +89,7 @@ class Square:
     shared_bytes = 0
 
     def __post_init__(self) -> None:
-        _check(self.tile**2, 8 * self.tile**2)
+        _check(self.tile**2, 8 * self.tile**2, most=_MOST_STATIC)
 
     @property
     def block(self) -> tuple[int, int]:
@@ -111,12 +112,12 @@ class Register:
     thread_m: int
     thread_n: int
     shared_bytes = 0
+    _padding = 2  # numbers, of a row of both tiles together
 
     def __post_init__(self) -> None:
         _require(self.block_m % self.thread_m == 0 == self.block_n % self.thread_n, "threads do not divide the block")
-        _check(
-            self._down * self._across, 4 * self.block_k * (self.block_m + self.block_n), self.thread_m * self.thread_n
-        )
+        static = 4 * self.block_k * (self.block_m + self.block_n + self._padding)
+        _check(self._down * self._across, static, self.thread_m * self.thread_n, _MOST_STATIC)
 
     @property
     def _down(self) -> int:
@@ -140,6 +141,8 @@ class Register:
 @dataclass(frozen=True)
 class Vector(Register):
     """`Register` with loads of four numbers, and the threads of a block in one row."""
+
+    _padding = 8
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -165,15 +168,15 @@ class Pipelined(Vector):
 
     @property
     def shared_bytes(self) -> int:  # type: ignore[override]
-        return 4 * self.stages * self.block_k * (self.block_m + 4 + self.block_n + 4)
+        return 4 * self.stages * self.block_k * (self.block_m + self.block_n + self._padding)
 
 
 @dataclass(frozen=True)
 class _Warps(ABC):
     """A block of warps of warp_m x warp_n numbers of C each, with `stages` tiles in flight.
 
-    blocks: how many blocks a multiprocessor must hold, which bounds their registers; group: how many rows of blocks are
-    numbered together.
+    blocks: how many blocks a multiprocessor's registers must suffice for; whether its shared memory does is the chip's
+    affair. group: how many rows of blocks are numbered together.
     """
 
     block_m: int

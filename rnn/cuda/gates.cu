@@ -86,7 +86,7 @@ column_sums(const float* __restrict__ x, float* __restrict__ sums, int rows, int
     const int column = blockIdx.x * SIDE + threadIdx.x;
     float own = 0;
     if (column < columns)
-        for (int row = threadIdx.y; row < rows; row += SIDE) own += x[row * columns + column];
+        for (int row = threadIdx.y; row < rows; row += SIDE) own += x[static_cast<long long>(row) * columns + column];
     partial[threadIdx.y][threadIdx.x] = own;
     for (int half = SIDE / 2; half > 0; half /= 2) {
         __syncthreads();
