@@ -10,7 +10,7 @@ from kernels.measure.results import Results
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
     from matplotlib.figure import Figure
 
@@ -26,17 +26,35 @@ def add_options(parser: argparse.ArgumentParser, *, picture: bool = True) -> Non
 
 
 def read_or_measure(
-    options: argparse.Namespace, what: str, holds: Callable[[Results], object], measure: Callable[[], Results]
+    parser: argparse.ArgumentParser,
+    options: argparse.Namespace,
+    what: str,
+    holds: Callable[[Results], object],
+    measure: Callable[[], Results],
+    shows: Container[str] = (),
 ) -> Results:
-    """The result that --from names, or a new one, written where --results says.
+    """The result that --from names, or a new one, written where --results says. shows: options that go with --from.
 
-    Ends the command before it measures if --results or --plot cannot be written. What was measured is written before
-    any of it is shown: no reader who leaves, and no picture that fails, takes it along.
+    Ends the command before it measures if --results or --plot cannot be written, or if options say what to measure
+    beside --from. What was measured is written before any of it is shown: no reader who leaves, and no picture that
+    fails, takes it along.
     """
     require_writable(options)
+    if options.source:
+        _refuse_others(parser, options, shows)
     found = _read(options.source, what, holds) if options.source else measure()
     cli.write_results(options.results, found)
     return found
+
+
+def _refuse_others(parser: argparse.ArgumentParser, options: argparse.Namespace, shows: Container[str]) -> None:
+    others = [
+        f"--{name.replace('_', '-')}"
+        for name, value in vars(options).items()
+        if name not in ("results", "plot", "source") and name not in shows and value != parser.get_default(name)
+    ]
+    if others:
+        raise cli.CommandError(f"--from shows a result file and measures nothing: leave out {', '.join(others)}")
 
 
 def _read(path: Path, what: str, holds: Callable[[Results], object]) -> Results:

@@ -49,9 +49,10 @@ _SLOW = 0.1  # seconds of a call: all turns together take no more samples of suc
 
 def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     with cli.errors_as_lines():
-        found = _files.read_or_measure(options, "race", _by_shape, partial(_measure, options, arguments))
+        found = _files.read_or_measure(parser, options, "race", _by_shape, partial(_measure, options, arguments))
         _show(found)
         _judge(found)
 

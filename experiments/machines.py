@@ -80,6 +80,8 @@ def _check(options: argparse.Namespace) -> None:
     if options.results and not options.measure:
         raise cli.CommandError("--results writes what --measure measures; add --measure")
     machines = len(options.files) + options.measure
+    if options.price and not machines:
+        raise cli.CommandError("--price belongs to no machine: name a result file, or add --measure")
     if options.price and len(options.price) != machines:
         raise cli.CommandError(
             f"--price is given {len(options.price)} times for {machines} machines; "
@@ -118,15 +120,13 @@ def _measure(options: argparse.Namespace, arguments: list[str], others: Sequence
 
 
 def _show(jobs: Sequence[Job], years: float) -> None:
-    from rich.console import Console
-
     from experiments import _jobs
-    from experiments._tables import table
+    from experiments._tables import print_table, table
 
     made = table("One job on several machines", "", *(job.machine for job in jobs))
     for name, figures in _jobs.table_rows(jobs, years):
         made.add_row(name, *figures)
-    Console().print(made)
+    print_table(made)
     for job in jobs:
         if job.price is None and not job.published:
             print(f"{job.machine}: its price is not known; --price DOLLARS tells it")

@@ -80,12 +80,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
-    options = parser().parse_args(arguments)
+    p = parser()
+    options = p.parse_args(arguments)
     with cli.errors_as_lines():
-        if options.source and (options.kernel or options.sizes or options.shapes):
-            raise cli.CommandError(
-                "--from shows all of a result file; --kernel, --sizes and --shapes choose what to measure"
-            )
         if options.list:
             _list()
         elif options.verify_only and not options.source:
@@ -94,11 +91,15 @@ def main(arguments: list[str] | None = None) -> None:
             scaling.run()
             _judge(scaling.points)
         else:
-            found = _files.read_or_measure(
-                options, "rates of kernels", lambda found: found.of(MatmulPoint), partial(_measure, options, arguments)
-            )
+            measure = partial(_measure, options, arguments)
+            found = _files.read_or_measure(p, options, "rates of kernels alone", _rates, measure)
             _show(found, options.plot)
             _judge(found.of(MatmulPoint))
+
+
+def _rates(found: Results) -> list[MatmulPoint]:
+    """None of a roofline, whose file holds the roofs besides."""
+    return [] if found.levels else found.of(MatmulPoint)
 
 
 def _list() -> None:

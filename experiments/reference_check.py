@@ -39,9 +39,11 @@ LOSSES = 200  # training steps whose losses are compared
 
 def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     with cli.errors_as_lines():
         found = _files.read_or_measure(
+            parser,
             options,
             "comparison",
             lambda found: _reference_tables.agreements(found.points),

@@ -33,10 +33,15 @@ SIZES = (64, 256, 1024)
 
 def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     with cli.errors_as_lines():
         found = _files.read_or_measure(
-            options, "roofs", lambda found: found.levels and found.ceilings, partial(_measure, options, arguments)
+            parser,
+            options,
+            "roofs",
+            lambda found: found.levels and found.ceilings,
+            partial(_measure, options, arguments),
         )
         _show(found)
         if options.plot:

@@ -29,6 +29,20 @@ KERNELS = ("cpu-blas", "cpu-numba-parallel", "cpu-numba-tiled", "cpu-numba-simd"
 
 def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    with cli.errors_as_lines():
+        found = _files.read_or_measure(
+            parser, options, "times by number of threads", _by_work, partial(_measure, options, arguments)
+        )
+        _show(found)
+        if options.plot:
+            from plots import threads as figure
+
+            _files.save_picture(figure.draw(found), options.plot)
+
+
+def _parser() -> cli.Parser:
     p = cli.Parser("python -m experiments.thread_scaling", "Speed-up against the number of threads.", EXAMPLES)
     p.add_argument("--size", type=cli.at_least(1), default=1024, metavar="N", help="NxN·NxN (default: %(default)s)")
     p.add_argument(
@@ -37,16 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     )  # fmt: skip
     p.add_argument("--rounds", type=cli.at_least(1), default=3, metavar="N", help="turns each (default: %(default)s)")
     _files.add_options(p)
-    options = p.parse_args(arguments)
-    with cli.errors_as_lines():
-        found = _files.read_or_measure(
-            options, "times by number of threads", _by_work, partial(_measure, options, arguments)
-        )
-        _show(found)
-        if options.plot:
-            from plots import threads as figure
-
-            _files.save_picture(figure.draw(found), options.plot)
+    return p
 
 
 def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:

@@ -37,10 +37,11 @@ exit codes: 0 done, 1 an engine is wrong, 2 wrong usage, 3 a kernel asked for ca
 
 def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     with cli.errors_as_lines():
         found = _files.read_or_measure(
-            options, "timelines", lambda found: found.of(TimelinePoint), partial(_measure, options, arguments)
+            parser, options, "timelines", lambda found: found.of(TimelinePoint), partial(_measure, options, arguments)
         )
         points = found.of(TimelinePoint)
         _show(points)

@@ -12,10 +12,9 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments import _header
+from experiments import _files, _header
 from experiments._apart import Apart
 from experiments._contestants import CALLS, CHECKED_STEPS, RATE, Contestant, Expected, contestants
 from experiments._peak import above, has_peak
@@ -33,12 +32,28 @@ EXAMPLES = """\
   python -m experiments.training_race                                     everything that is installed
   python -m experiments.training_race --kernel cpu-blas cpu-numba-simd --rounds 20
   python -m experiments.training_race --kernel cuda         on a GPU: each optimisation switched off in turn
-  python -m experiments.training_race --batch-size 256 --hidden 256 --results race.json
+  python -m experiments.training_race --batch-size 256 --hidden 256 --results race.json --plot race.png
+  python -m experiments.training_race --from race.json --plot race.svg
 exit codes: 0 done, 1 a contestant is wrong or above the peak, 2 wrong usage, 3 a kernel asked for cannot run here"""
 
 
 def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    with cli.errors_as_lines():
+        found = _files.read_or_measure(
+            parser, options, "training steps", lambda found: found.of(StepPoint), partial(_measure, options, arguments)
+        )
+        _show(found)
+        if options.plot:
+            from plots import race
+
+            _files.save_picture(race.draw(found, arithmetic_limit(found)), options.plot)
+        _judge(found)
+
+
+def _parser() -> cli.Parser:
     p = cli.Parser(
         "python -m experiments.training_race",
         "Time one training step of the published network, side by side.",
@@ -55,18 +70,17 @@ def main(arguments: list[str] | None = None) -> None:
     p.add_argument("--hidden", type=cli.at_least(1), default=128, metavar="N", help="(default: %(default)s)")
     p.add_argument("--rounds", type=cli.at_least(1), default=5, metavar="N", help="turns each (default: %(default)s)")
     cli.add_threads(p)
-    p.add_argument("--results", type=Path, metavar="FILE", help="write a result file (.json)")
-    options = p.parse_args(arguments)
-    with cli.errors_as_lines():
-        cli.require_results(options.results)
-        cli.use_threads(options.threads)
-        _race(options, arguments)
+    _files.add_options(p)
+    return p
 
 
-def _race(options: argparse.Namespace, arguments: list[str]) -> None:
+def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
     from kernels.measure import ceilings
     from rnn.settings import Settings
 
+    cli.use_threads(options.threads)
+    for name in options.kernel:
+        cli.get_kernel(name)  # before anything is measured
     _header.show()
     limits = ceilings.measure(options.threads)
     print(f"Limits:  {limits.peak_flops / 1e9:.0f} GFLOP/s, measured with {options.threads} threads", flush=True)
@@ -111,27 +125,32 @@ def _race(options: argparse.Namespace, arguments: list[str]) -> None:
                 first_call=seconds,
                 samples=samples,
                 sm_clock=clock if entries[name].on_gpu else None,
+                rounds_to=entries[name].rounds_to,
+                on_gpu=entries[name].on_gpu,
             )
         )
     points += [results.StepPoint(name, **setting, status="skipped", reason=reason) for name, reason in absent.items()]
+    return results.new("experiments.training_race", arguments, points, limits, gpu_ceilings=chip)
 
-    def peak(name: str) -> float | None:
-        measured = chip if entries[name].on_gpu else limits
-        bounded = has_peak(name, entries[name].rounds_to, machine.system())
-        return measured.peak_flops if measured and bounded else None
 
-    found = results.new("experiments.training_race", arguments, points, limits, gpu_ceilings=chip)
-    cli.write_results(options.results, found)
-    _show(points, options, peak, chip)
+def _judge(found: Results) -> None:
+    points = found.of(StepPoint)
     wrong = [f"{point.contestant}: {point.reason}" for point in points if point.status == "failed"]
-    flops = _flops(options.batch_size, options.hidden)
     wrong += [
-        f"{name} is " + above("the machine's peak")
-        for name, samples in taken.items()
-        if (most := peak(name)) and timing.spread(samples).median < flops / most
+        f"{point.contestant} is " + above("the machine's peak")
+        for point in points
+        if point.samples and (share := _share_of_peak(found, point)) and share > 1
     ]
     if wrong:
         raise cli.CommandError("; ".join(wrong), cli.CHECK_FAILED)
+
+
+def _share_of_peak(found: Results, point: StepPoint) -> float | None:
+    """Of the measured peak of what it ran on; None where that does not bound it."""
+    limits = found.gpu_ceilings if point.on_gpu else found.ceilings
+    if limits is None or not has_peak(point.contestant, point.rounds_to, found.machine.system):
+        return None
+    return _flops(point.batch_size, point.hidden) / point.seconds.median / limits.peak_flops
 
 
 def _turn(racer: Apart, name: str, lost: dict[str, str]) -> list[float]:
@@ -185,14 +204,12 @@ class Racer:
         return [seconds / self._calls for seconds in timing.turn(steps)]
 
 
-def _show(
-    points: list[StepPoint], options: argparse.Namespace, peak: Callable[[str], float | None], chip: Ceilings | None
-) -> None:
+def _show(found: Results) -> None:
     from experiments._tables import marked, print_table, table
 
-    timed = _by_speed(points)
-    title = f"One training step: batch {options.batch_size}, hidden {options.hidden}, {options.threads} threads"
-    flops = _flops(options.batch_size, options.hidden)
+    points = found.of(StepPoint)
+    timed, first = _by_speed(points), points[0]
+    title = f"One training step: batch {first.batch_size}, hidden {first.hidden}, {first.threads} threads"
     made = table(title, "by", "ms", "±", "times the fastest", "of the peak", "first call, s")
     for point in timed:
         seconds = point.seconds
@@ -201,14 +218,14 @@ def _show(
             marked(_ms(seconds.median), seconds),
             _ms(seconds.half_range),
             f"{ratio(point.samples, timed[0].samples).median:.2f}",
-            f"{flops / seconds.median / most:.0%}" if (most := peak(point.contestant)) else "",
+            f"{share:.0%}" if (share := _share_of_peak(found, point)) else "",
             f"{point.first_call:.2f}",
         )
     print_table(made)
     for point in points:
         if point.status != "ok":
             print(f"{point.contestant} {point.status}: {point.reason}")
-    for sentence in sentences(timed) + floor(timed, chip):
+    for sentence in sentences(timed) + floor(timed, found.gpu_ceilings):
         print(sentence)
 
 

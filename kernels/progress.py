@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -42,8 +43,9 @@ def named(total: int) -> Iterator[Callable[[str], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
     with _bar(TextColumn("{task.description:40}"), BarColumn(), MofNCompleteColumn()) as bar:
-        task = bar.add_task("compiling", total=total, completed=-1)
-        yield lambda name: bar.update(task, description=name, advance=1)
+        task = bar.add_task("compiling", total=total)
+        done = itertools.count()  # when one begins, those before it are done
+        yield lambda name: bar.update(task, description=name, completed=next(done))
 
 
 def _bar(*columns: ProgressColumn) -> Progress:

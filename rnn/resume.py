@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import shutil
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from kernels import cli
 from rnn import checkpoint
@@ -43,4 +46,12 @@ def command(arguments: Sequence[str], processes: int) -> str:
     """What goes on with a run of these arguments."""
     launcher = [] if processes == 1 else ["mpiexec", "-n", str(processes)]
     again = [shlex.quote(argument) for argument in arguments if argument != "--resume"]
-    return " ".join([*launcher, "python -m rnn.train", *again, "--resume"])
+    return " ".join([*launcher, _python(), "-m rnn.train", *again, "--resume"])
+
+
+def _python() -> str:
+    """What runs this, as the shell finds it: where no environment is activated, by its path."""
+    if shutil.which("python") == sys.executable:
+        return "python"
+    path, here = Path(sys.executable), Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))

@@ -84,7 +84,13 @@ class Run:
         begin = time.perf_counter()
         with np.errstate(over="ignore", invalid="ignore"):  # a diverging run says so itself
             self._train()
-            self._test(time.perf_counter() - begin)
+            seconds = time.perf_counter() - begin
+            try:
+                self._test(seconds)
+            except KeyboardInterrupt:
+                if self.parallel:
+                    raise  # the others may still be at their images
+                self._stop()
 
     # -- before training
 
@@ -172,7 +178,7 @@ class Run:
         print(f"Machine: {machine.describe().sentence()}")
         if self.parallel:
             print(f"Processes: {self.team.sentence()}; gradients added up by {self.parallel.how}")
-        print(f"Kernel:  {self._what_trains()}, {self.options.threads} threads{' each' if self.parallel else ''}")
+        print(f"Kernel:  {self._what_trains()}, {self._threads()}")
         trained = f"batches of {s.batch_size}, {s.optimizer} at {s.learning_rate:g}, seed {s.seed}"
         print(f"Network: {s.cell}, {s.hidden} units, {trained}")
         unverified = "" if data.verified else "; these are not the published MNIST files (unverified)"
@@ -180,6 +186,10 @@ class Run:
         if self.step:
             print(f"Resumed: {self.options.checkpoint} at step {self.step}")
         sys.stdout.flush()
+
+    def _threads(self) -> str:
+        count = self.options.threads
+        return f"{count} thread{'s' * (count > 1)}{' each' * bool(self.parallel)}"
 
     def _what_trains(self) -> str:
         asked = self.options.kernel or ("the checkpoint" if self.options.resume else "auto")

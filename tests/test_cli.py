@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kernels import cli
+from kernels import cli, names
 from kernels.cuda.compile import CompileError
 from kernels.measure import results
 from kernels.threads import cores
@@ -147,3 +147,14 @@ def test_errors_end_a_command_in_one_line(
         raise error
     assert stop.value.code == code
     assert capsys.readouterr() == ("", says)
+
+
+def test_help_breaks_no_name_in_two(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    parser = cli.Parser("python -m x", "text", "  two  spaces")
+    parser.add_argument("--kernel", help=cli.kernel_help())
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--help"])
+    shown = capsys.readouterr().out
+    assert all(name in shown.split() or f"{name}," in shown.split() or f"{name};" in shown.split() for name in names())
+    assert "  two  spaces" in shown

@@ -219,7 +219,7 @@ def test_a_killed_process_ends_the_job_and_the_last_checkpoint_is_named(
     (line,) = [line for line in said.splitlines() if line.startswith("error:")]
     found = re.fullmatch(
         r"error: a process was lost, and the run ended with it; run\.npz holds step (\d+); "
-        r"continue with: mpiexec -n 3 python -m rnn\.train (.*)", line,
+        r"continue with: mpiexec -n 3 \S+ -m rnn\.train (.*)", line,
     )  # fmt: skip
     assert found
     kept = checkpoint.load(job.checkpoint).header.step
@@ -242,7 +242,7 @@ def _interrupted(job: Job, processes: int) -> str:
     assert job.process.returncode == cli.INTERRUPTED or mpi_jobs.why_not_hydra()
     (line,) = [line for line in said.splitlines() if line.startswith("interrupted")]
     step = checkpoint.load(job.checkpoint).header.step
-    assert line.startswith(f"interrupted after step {step}; continue with: mpiexec -n {processes} python -m rnn.train")
+    assert re.match(rf"interrupted after step {step}; continue with: mpiexec -n {processes} \S+ -m rnn\.train", line)
     return said
 
 

@@ -146,7 +146,7 @@ def test_seeds_are_no_difference_and_any_network_has_its_own_table(
         (["FILE", "--price", "-850"], "must be above 0"),
         (["FILE", "--price", "cheap"], "must be a number"),
         (["FILE", "FILE", "--price", "850"], "--price is given 1 times for 2 machines"),
-        (["--price", "850"], "--price is given 1 times for 0 machines"),
+        (["--price", "850"], "--price belongs to no machine"),
         (["FILE", "--years", "0"], "must be above 0"),
         (["FILE", "--results", "out.json"], "add --measure"),
         (["FILE", "--plot", "out.bmp"], ".png, .svg or .pdf"),

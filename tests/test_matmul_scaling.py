@@ -179,8 +179,9 @@ def test_a_peak_measured_again_is_shown(monkeypatch: pytest.MonkeyPatch, capsys:
         (["--plot", "picture.bmp"], cli.USAGE, ".png, .svg or .pdf"),
         (["--results", "/nowhere/run.json"], cli.USAGE, "/nowhere/run.json"),
         (["--from", "nothing.json"], cli.USAGE, "nothing.json"),
-        (["--from", str(OTHER)], cli.USAGE, "holds no rates of kernels; it is of another experiment"),
-        (["--from", str(OTHER), "--sizes", "64"], cli.USAGE, "--from shows all of a result file"),
+        (["--from", str(OTHER)], cli.USAGE, "holds no rates of kernels alone; it is of another experiment"),
+        (["--from", str(OTHER.with_name("roofline.json"))], cli.USAGE, "it is of another experiment"),
+        (["--from", str(OTHER), "--sizes", "64", "--quick"], cli.USAGE, "nothing: leave out --sizes, --quick"),
         (["--threads", "0"], cli.USAGE, "at least 1"),
     ],
 )
@@ -260,7 +261,8 @@ def test_from_measures_nothing_whatever_stands_beside_it(
 ) -> None:
     monkeypatch.setattr(Scaling, "run", lambda self: pytest.fail("it measures"))
     committed = str(gallery.RESULTS / "matmul_scaling.json")
-    matmul_scaling.main(["--from", committed, "--verify-only"])
+    assert fails(matmul_scaling.main, "--from", committed, "--verify-only")[0] == cli.USAGE
+    matmul_scaling.main(["--from", committed])
     assert "cpu-numba-simd" in capsys.readouterr().out
     missing = str(tmp_path / "missing" / "x.json")
     assert fails(matmul_scaling.main, "--verify-only", "--results", missing)[0] == cli.USAGE

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -27,8 +29,22 @@ def _fails(arguments, capsys):
     return stop.value.code, capsys.readouterr().err
 
 
-def test_the_command_that_continues_can_be_pasted():
-    assert resume.command(["--data", "my images", "--resume"], 1) == "python -m rnn.train --data 'my images' --resume"
+@pytest.mark.parametrize(
+    ("python", "path", "named"),
+    [
+        ("my env/bin/python", "my env/bin/python", "python"),  # an activated environment
+        ("my env/bin/python", "/usr/bin/python", "'my env/bin/python'"),
+        ("my env/bin/python", None, "'my env/bin/python'"),
+        ("/opt/python", "/usr/bin/python", "/opt/python"),
+    ],
+)
+def test_the_command_that_continues_can_be_pasted(python, path, named, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / python))
+    monkeypatch.setattr(shutil, "which", lambda name: path and str(tmp_path / path))
+    said = resume.command(["--data", "my images", "--resume"], 1)
+    assert said == f"{named} -m rnn.train --data 'my images' --resume"
+    assert resume.command([], 2) == f"mpiexec -n 2 {named} -m rnn.train --resume"
 
 
 def test_a_run_that_is_resumed(data, tmp_path, capsys):

@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 import kernels
-from experiments import _forecast, _scaling, _scaling_table, _timelines, roofline, thread_scaling, training_race
+from experiments import (
+    _forecast,
+    _scaling,
+    _scaling_table,
+    _timelines,
+    gallery,
+    roofline,
+    thread_scaling,
+    training_race,
+)
 from experiments._contestants import Contestant, Expected, Runner
 from experiments._scaling import Scaling
 from kernels.contract import Reference
@@ -85,14 +94,31 @@ def test_a_turn_is_seconds_of_one_step(on_gpu, monkeypatch):
 
 def test_the_race_says_shares_and_times(capsys):
     points = [
-        results.StepPoint(n, 128, 128, 2, "ok", samples=[s] * 7, first_call=1.25)
-        for n, s in (("fused, x", 0.01), ("PyTorch", 0.025))
+        results.StepPoint(n, 128, 128, 2, "ok", samples=[s] * 7, first_call=1.25, rounds_to=to)
+        for n, s, to in (("fused, x", 0.01, "float32"), ("PyTorch", 0.025, "float32"), ("TF32", 0.025, "tf32"))
     ]
-    options = SimpleNamespace(batch_size=128, hidden=128, threads=2)
-    training_race._show(points, options, lambda name: training_race._flops(128, 128) / 0.005, None)
+    limits = Ceilings(2, training_race._flops(128, 128) / 0.005, 1e9)
+    training_race._show(results.new("x", [], points, limits))
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["fused,", "x", "10.00", "0.0000", "1.00", "50%", "1.25"] in rows
     assert ["PyTorch", "25.00", "0.0000", "2.50", "20%", "1.25"] in rows
+    assert ["TF32", "25.00", "0.0000", "2.50", "1.25"] in rows, "no peak of float32 bounds it"
+
+
+@pytest.mark.parametrize(("on_gpu", "share"), [(False, "20%"), (True, "5%")])
+def test_the_race_holds_each_to_the_peak_of_its_own_processor(on_gpu, share, capsys):
+    point = results.StepPoint("x", 128, 128, 2, "ok", samples=[0.025] * 7, first_call=1.0, on_gpu=on_gpu)
+    flops = training_race._flops(128, 128)
+    chip = Ceilings(1, flops / 0.00125, 1e9)
+    training_race._show(results.new("x", [], [point], Ceilings(2, flops / 0.005, 1e9), gpu_ceilings=chip))
+    assert share in capsys.readouterr().out.split()
+
+
+def test_a_race_is_shown_and_drawn_again(tmp_path, capsys):
+    picture = tmp_path / "race.png"
+    training_race.main(["--from", str(gallery.RESULTS / "training_race.json"), "--plot", str(picture)])
+    assert "times as fast as TensorFlow's best mode" in capsys.readouterr().out
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def _two():

@@ -22,6 +22,7 @@ from rnn.batches import Batches, as_steps
 from rnn.data import load
 from rnn.interrupt import interrupt_flag
 from rnn.network import initial_weights
+from rnn.run import Run
 from tests import idx
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -263,7 +264,7 @@ def test_ctrl_c_saves_and_the_printed_command_continues_to_the_same_bits(
     running.send_signal(told)
     _, said = running.communicate(timeout=60)
     assert running.returncode == 130
-    found = re.fullmatch(r"interrupted after step (\d+); continue with: python -m (.*)\n", said)
+    found = re.fullmatch(r"interrupted after step (\d+); continue with: \S+ -m (.*)\n", said)
     assert found is not None, said
     (saved,) = tmp_path.glob("*.npz")
     at = checkpoint.load(saved).header.step
@@ -277,6 +278,26 @@ def test_ctrl_c_saves_and_the_printed_command_continues_to_the_same_bits(
     _train(tmp_path, *settings, "--steps", end, "--checkpoint", "whole.npz")
     _assert_same_bits(saved, tmp_path / "whole.npz")
     assert checkpoint.load(saved).header.transcript == checkpoint.load(tmp_path / "whole.npz").header.transcript
+
+
+def test_ctrl_c_among_the_test_images_keeps_what_was_trained(
+    tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(self: Run, images: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--data", str(small), *FAST, "--steps", "7"]
+    with monkeypatch.context() as once:
+        once.setattr(Run, "_predict", interrupted)
+        with pytest.raises(SystemExit) as stop:
+            train.main(arguments)
+    assert stop.value.code == 130
+    said = capsys.readouterr().err
+    assert said.startswith("interrupted after step 7; continue with: ")
+    command = shlex.split(said)
+    train.main(command[command.index("rnn.train") + 1 :])
+    assert "Testing Accuracy" in capsys.readouterr().out
 
 
 def test_a_run_that_is_interrupted_leaves_what_others_kept_in_the_folder(

@@ -42,9 +42,17 @@ exit codes: 0 done, 1 a result was wrong, 2 wrong usage, 3 no MPI here"""
 
 def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     with cli.errors_as_lines():
-        found = _files.read_or_measure(options, "times of processes", Scaling.of, partial(_measure, options, arguments))
+        found = _files.read_or_measure(
+            parser,
+            options,
+            "times of processes",
+            Scaling.of,
+            partial(_measure, options, arguments),
+            shows=("latency", "bandwidth"),
+        )
         scaling = Scaling.of(found)
         assert scaling
         other = Network(options.latency / 1e6, options.bandwidth * 1e9)

@@ -177,7 +177,8 @@ class ThreadPoint(msgspec.Struct, frozen=True, tag="threads"):
 class StepPoint(msgspec.Struct, frozen=True, tag="step"):
     """One way to do a training step of the published network. Samples are seconds per step.
 
-    loss: of the first step, from the same weights and batch for every contestant. sm_clock: as of a MatmulPoint.
+    loss: of the first step, from the same weights and batch for every contestant. sm_clock, rounds_to: as of a
+    MatmulPoint.
     """
 
     contestant: str
@@ -193,6 +194,8 @@ class StepPoint(msgspec.Struct, frozen=True, tag="step"):
     optimizer: str = "sgd"
     inputs: str = IMAGES
     sm_clock: int | None = None
+    rounds_to: str = "float32"
+    on_gpu: bool = False
 
     @property
     def seconds(self) -> Spread:
