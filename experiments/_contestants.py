@@ -96,7 +96,8 @@ def contestants(settings: Settings, names: Iterable[str], threads: int) -> tuple
         for mode in reference_network.MODES:
             found[f"TensorFlow, {mode}"] = Contestant(partial(_tensorflow, mode, settings, threads))
     if importlib.util.find_spec("torch") is None:
-        absent["PyTorch"] = "not installed; pip install torch"
+        wheels = "--index-url https://download.pytorch.org/whl/cpu"  # without it, CUDA's come, of gigabytes
+        absent["PyTorch"] = f"not installed; python -m pip install torch, with {wheels} where there is no GPU"
     elif any(contestant.on_gpu for contestant in found.values()):
         import torch
 

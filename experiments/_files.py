@@ -62,7 +62,8 @@ def _read(path: Path, what: str, holds: Callable[[Results], object]) -> Results:
     found = cli.read_results(path)
     if not holds(found):
         raise cli.CommandError(f"{path} holds no {what}; it is of another experiment")
-    print(f"Machine: {found.machine.sentence()}; measured {found.created}")
+    meanwhile = f", while {found.caveat}" if found.caveat else ""
+    print(f"Machine: {found.machine.sentence()}; measured {found.created}{meanwhile}")
     return found
 
 

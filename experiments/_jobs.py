@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kernels import cli
@@ -21,7 +22,7 @@ _UNKNOWN, MNIST = "–", "MNIST"
 class Job:
     """One run on one machine. Times in seconds, memory in bytes, energy in joules, price in dollars; None: not known.
 
-    source: where the figures come from. data: which images.
+    source: where the figures come from. data: which images. file: the name of a result file without its ending.
     """
 
     machine: str
@@ -44,6 +45,7 @@ class Job:
     price: float | None = None
     energy: float | None = None
     transcript: tuple[TranscriptLine, ...] = ()
+    file: str = ""
 
     @property
     def images(self) -> int:
@@ -78,10 +80,17 @@ def measured(found: Results, path: Path | str, price: float | None) -> list[Job]
     for point in points:
         if point.first_step != 1:
             raise cli.CommandError(f"{path} was resumed at step {point.first_step}: its times are not of the whole job")
-    return [_measured(found, point, found.price if price is None else price) for point in points]
+    name = path.stem if isinstance(path, Path) else path
+    return [_measured(found, point, found.price if price is None else price, name) for point in points]
 
 
-def _measured(found: Results, point: TrainingPoint, price: float | None) -> Job:
+def distinct(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs, with the file's name behind the machine's where several machines are called alike."""
+    alike = Counter(job.machine for job in jobs)
+    return [replace(job, machine=f"{job.machine} ({job.file})") if alike[job.machine] > 1 else job for job in jobs]
+
+
+def _measured(found: Results, point: TrainingPoint, price: float | None, name: str) -> Job:
     machine = found.machine
     unknown = "" if found.git else ", revision unknown"
     dirty = ", from a dirty tree" if found.git and found.git.dirty else ""
@@ -107,6 +116,7 @@ def _measured(found: Results, point: TrainingPoint, price: float | None) -> Job:
         energy=sum(point.energy.values()) if point.energy else None,
         transcript=tuple(point.transcript),
         published=False,
+        file=name,
     )
 
 
@@ -138,7 +148,7 @@ def table_rows(jobs: Sequence[Job], years: float) -> list[tuple[str, list[str]]]
         ("cores", [_said(job.cores) for job in jobs]),
         ("memory", [_said(job.memory and job.memory / 2**30, "{:.0f} GiB") for job in jobs]),
         ("GPU", [job.gpu or _UNKNOWN for job in jobs]),
-        ("GPU cores", [_said(job.gpu_cores, "{:,}") for job in jobs]),
+        ("GPU cores", [_said(job.gpu_cores, "about {:,}" if job.published else "{:,}") for job in jobs]),
         ("real", [times(job)[0] for job in jobs]),
         ("user", [times(job)[1] for job in jobs]),
         ("sys", [times(job)[2] for job in jobs]),

@@ -90,14 +90,20 @@ class Watched:
             loss = [self._engine.train(self._x, self._labels) for _ in range(calls)][-1]
             float(loss)  # to read it is to wait for the GPU
 
-        samples = [seconds / calls for seconds in timing.repeat(steps, min_time=0.5)]
+        def unwatched() -> list[float]:
+            return [seconds / calls for seconds in timing.repeat(steps, min_time=0.25)]
+
+        samples = unwatched()
         sm_clock = machine.sm_clock() if self._on_gpu else None
         ways = {"fused": self._marked, "persistent": self._stamped}
         way = ways.get(self._name, self._launched if self._on_gpu else self._products)
         try:
-            return way(samples)._replace(sm_clock=sm_clock)
+            found = way(samples)
         except CannotRecord as error:
             return Recorded([], [], "", str(error))
+        if not self._on_gpu:  # where CUPTI, once begun, may slow the launches
+            samples += unwatched()  # after as before, as the speed of a machine drifts
+        return found._replace(samples=samples, sm_clock=sm_clock)
 
     def _products(self, samples: list[float]) -> Recorded:
         """The stepwise engine on a CPU: a clock around each product, and what lies between is the rest."""

@@ -103,7 +103,7 @@ def _cluster_scaling(theme: str) -> Figure:
     found = committed("cluster_scaling")
     scaling = Scaling.of(found)
     assert scaling is not None
-    return cluster.draw(panels(scaling, ETHERNET), found.machine, theme)
+    return cluster.draw(panels(scaling, ETHERNET), found, theme)
 
 
 def _machines(theme: str) -> Figure:

@@ -88,11 +88,11 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
     names = [*(_yardstick(kernel.name) for kernel in asked), *(kernel.name for kernel in asked)]
     chosen = [cli.get_kernel(name) for name in dict.fromkeys(names)]
 
-    _header.show()
+    busy = _header.show()
     limits, _ = gpu_ceilings.measure()
     print(f"Limits:  {limits.peak_flops / 1e12:.1f} TFLOP/s, {limits.memory_bandwidth / 1e9:,.0f} GB/s", flush=True)
     points = _race(chosen, options.shapes, options.rounds, options.time_limit, limits.threads)
-    return results.new("experiments.gpu_race", arguments, points, None, gpu_ceilings=limits)
+    return results.new("experiments.gpu_race", arguments, points, None, gpu_ceilings=limits, busy_cores=busy)
 
 
 def _race(chosen: list[Kernel], shapes: list[Shape], rounds: int, time_limit: float, threads: int) -> list[MatmulPoint]:

@@ -33,12 +33,15 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_args(arguments)
     with cli.errors_as_lines():
+        from experiments import _jobs
+
         _check(options)
         jobs = load(options.files, options.price, published=not options.no_published)
         if options.measure:
             jobs += _measure(options, arguments, jobs)
         if not jobs:
             raise cli.CommandError("nothing to show: name a result file, or add --measure")
+        jobs = _jobs.distinct(jobs)
         _show(jobs, options.years)
         if options.plot:
             from plots import machines
@@ -108,10 +111,12 @@ def _measure(options: argparse.Namespace, arguments: list[str], others: Sequence
     from experiments import _jobs
     from experiments._training import train
 
-    _header.warn_if_busy()
+    busy = _header.warn_if_busy()
     point = train("rnn.train", JOB, show=True)
     price = options.price[-1] if options.price else None
-    found: Results = results.new("experiments.machines", arguments, [point], ceilings=None, price=price)
+    found: Results = results.new(
+        "experiments.machines", arguments, [point], ceilings=None, price=price, busy_cores=busy
+    )
     cli.write_results(options.results, found)
     own = _jobs.measured(found, "this machine", price)
     if others:

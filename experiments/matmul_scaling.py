@@ -128,7 +128,7 @@ def _scaling(options: argparse.Namespace) -> Scaling:
 def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
     scaling = _scaling(options)
 
-    _header.show()
+    busy = _header.show()
     if any(kernel.spec.family == "mpi" for kernel in scaling.kernels):
         from kernels.mpi import local, ranks
 
@@ -151,6 +151,7 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
         list(scaling.points),
         scaling.limits.get("cpu"),
         gpu_ceilings=scaling.limits.get("cuda"),
+        busy_cores=busy,
     )
 
 

@@ -90,8 +90,8 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
     cli.use_threads(options.threads)  # before a kernel imports Numba
     cli.get_kernel(options.kernel)
 
-    _header.show()
-    return results.new("experiments.reference_check", arguments, _compare(options), ceilings=None)
+    busy = _header.show()
+    return results.new("experiments.reference_check", arguments, _compare(options), ceilings=None, busy_cores=busy)
 
 
 def _compare(options: argparse.Namespace) -> list[Point]:

@@ -80,14 +80,16 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
     if len(families) > 1:
         raise cli.CommandError("CPU and GPU have roofs of their own: name kernels of one of them")
 
-    _header.show()
+    busy = _header.show()
     shapes = [Shape(size, size, size) for size in options.sizes] + list(NETWORK_SHAPES)
     scaling = Scaling(list(chosen.values()), shapes, options.threads)
     (family,) = families
     limits, levels = _roofs(family, options.threads)
     scaling.limits = {family: limits}
     scaling.run()
-    return results.new("experiments.roofline", arguments, scaling.points, scaling.limits[family], levels)
+    return results.new(
+        "experiments.roofline", arguments, scaling.points, scaling.limits[family], levels, busy_cores=busy
+    )
 
 
 def _roofs(family: str, threads: int) -> tuple[Ceilings, list[Level]]:

@@ -56,7 +56,7 @@ def _parser() -> cli.Parser:
 
 def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
     cli.use_threads(options.most)  # before Numba is imported: its pool never grows
-    _header.show()
+    busy = _header.show()
 
     work = _work(options.size)
     points = []
@@ -69,7 +69,7 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
             )
             points += [results.ThreadPoint(name, int(count), taken) for count, taken in samples.items()]
     cli.use_threads(options.most)
-    return results.new("experiments.thread_scaling", arguments, points, ceilings=None)
+    return results.new("experiments.thread_scaling", arguments, points, ceilings=None, busy_cores=busy)
 
 
 def _turn(count: int, call: Callable[[], object]) -> list[float]:
@@ -132,9 +132,11 @@ def _show(found: Results) -> None:
         speed_ups = (marked(f"{one.median / seconds.median:.2f}", one, seconds) for seconds in taken.values())
         share = serial_share(list(taken), times, cores)
         fitted = [seconds for count, seconds in taken.items() if count <= cores]
-        made.add_row(work, *speed_ups, "" if share is None else marked(f"{share:.1%}", *fitted))
+        made.add_row(work, *speed_ups, "–" if share is None else marked(f"{share:.1%}", *fitted))
     print_table(made)
     print("serial share: the part of one thread's time that more threads did not shorten, up to the cores (Amdahl)")
+    if any(cell == "–" for cell in made.columns[-1].cells):
+        print("–: none explains it, as where more threads took longer than one")
     if beyond := Beyond.of(found.points, cores):
         print(sentence(beyond, cores))
 

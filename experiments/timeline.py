@@ -81,7 +81,7 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
     from rnn import engines
     from rnn.settings import Settings
 
-    _header.show()
+    busy = _header.show()
     settings = Settings(batch_size=options.batch_size, hidden=options.hidden, learning_rate=RATE)
     expected = Expected.of(settings)
     # the slowest first: each shows what the next takes away
@@ -91,7 +91,7 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
         for engine, kernel in entries:
             advance(f"{engine}, {kernel.name}")
             points.append(_point(engine, kernel, settings, options.threads, expected))
-    return results.new("experiments.timeline", arguments, points, ceilings=None)
+    return results.new("experiments.timeline", arguments, points, ceilings=None, busy_cores=busy)
 
 
 def _point(engine: str, kernel: Kernel, settings: Settings, threads: int, expected: Expected) -> TimelinePoint:

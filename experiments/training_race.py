@@ -81,7 +81,7 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
     cli.use_threads(options.threads)
     for name in options.kernel:
         cli.get_kernel(name)  # before anything is measured
-    _header.show()
+    busy = _header.show()
     limits = ceilings.measure(options.threads)
     print(f"Limits:  {limits.peak_flops / 1e9:.0f} GFLOP/s, measured with {options.threads} threads", flush=True)
     settings = Settings(batch_size=options.batch_size, hidden=options.hidden, learning_rate=RATE)
@@ -130,7 +130,7 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
             )
         )
     points += [results.StepPoint(name, **setting, status="skipped", reason=reason) for name, reason in absent.items()]
-    return results.new("experiments.training_race", arguments, points, limits, gpu_ceilings=chip)
+    return results.new("experiments.training_race", arguments, points, limits, gpu_ceilings=chip, busy_cores=busy)
 
 
 def _judge(found: Results) -> None:

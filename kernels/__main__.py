@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from kernels import available
@@ -34,7 +35,6 @@ def main() -> None:
         type=int,
         nargs="+",
         choices=tuple(ARCHITECTURES),
-        default=_DEFAULT,
         metavar="N",
         help=f"compute capabilities to compile for, of {', '.join(map(str, ARCHITECTURES))} "
         f"(default: {' '.join(map(str, _DEFAULT))}; 61 is 6.1, Pascal)",
@@ -42,7 +42,9 @@ def main() -> None:
     arguments = parser.parse_args()
     with errors_as_lines():
         if arguments.compile:
-            _print_compiled(sorted(set(arguments.architectures)))
+            _print_compiled(sorted(set(arguments.architectures or _DEFAULT)))
+        elif arguments.architectures:
+            raise CommandError("--architectures says what to compile for: add --compile")
         else:
             _print_ladder()
 
@@ -58,13 +60,18 @@ def _print_ladder() -> None:
     console = Console()
     console.print(describe().sentence(), highlight=False)
     reasons = available()
+    # what keeps many kernels from running is said once
+    common = [reason for reason, count in Counter(filter(None, reasons.values())).items() if count > 1]
     for spec in LADDER:
         reason = reasons[spec.name]
-        here = "[green]available[/]" if reason is None else f"[yellow]not here: {escape(reason)}[/]"
+        why = f" ({common.index(reason) + 1})" if reason in common else f": {escape(str(reason))}"
+        here = "[green]available[/]" if reason is None else f"[yellow]not here{why}[/]"
         console.print(f"\n[bold]{spec.name}[/]  {here}", highlight=False)
         text = f"{escape(spec.idea)}\n[dim]limit:[/] {escape(spec.bottleneck)}"
         console.print(Padding(text, (0, 0, 0, 4), expand=False), highlight=False)
     console.print()
+    for number, reason in enumerate(common, 1):
+        console.print(f"({number}) {reason}", style="yellow", markup=False, highlight=False)
     for alias, candidates in ALIASES.items():
         first = next((name for name in candidates if reasons[name] is None), "nothing that can run here")
         console.print(f"{alias:7} means {first}", highlight=False)

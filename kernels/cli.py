@@ -103,7 +103,8 @@ def errors_as_lines() -> Iterator[None]:
         print(f"error: {error}", file=sys.stderr)  # with the compiler's lines
         sys.exit(CHECK_FAILED)
     except MemoryError as error:
-        print(f"error: too little memory for this: {error or 'ask for less'}", file=sys.stderr)
+        why = f": {error}" if str(error) else ""
+        print(f"error: too little memory for this{why}; ask for less", file=sys.stderr)
         sys.exit(CHECK_FAILED)
     except BrokenPipeError:
         # the reader of a pipe has left: there is nobody to tell

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from kernels.measure.machine import Machine
+from kernels.measure.results import Results
 from plots.labels import apart
 from plots.style import Theme, entitle, themed
 
@@ -33,7 +33,7 @@ class Panel:
     note: str = ""
 
 
-def draw(panels: Sequence[Panel], machine: Machine, theme: str = "light") -> Figure:
+def draw(panels: Sequence[Panel], results: Results, theme: str = "light") -> Figure:
     """Two panels in a row, both axes logarithmic; beside a curve's end its efficiency there."""
     with themed(theme) as colours:
         figure = Figure(figsize=(10, 8.2), layout="constrained")
@@ -43,12 +43,12 @@ def draw(panels: Sequence[Panel], machine: Machine, theme: str = "light") -> Fig
         lowest = min(min(curve.values()) for panel in panels for curve in panel.curves.values())
         grid.flat[0].set_ylim(min(0.85, lowest / 1.3), 1300)
         for axes in grid[-1]:
-            axes.set_xlabel(f"processes of one thread, on {machine.cpu}")
+            axes.set_xlabel(f"processes of one thread, on {results.machine.cpu}")
         for axes in grid[:, 0]:
             axes.set_ylabel("speed-up over one process")
         handles, labels = grid.flat[0].get_legend_handles_labels()
         figure.legend(handles, labels, fontsize=10, loc="outside lower left", ncols=2)
-        entitle(figure, "What a thousand processes would buy")
+        entitle(figure, "What a thousand processes would buy", caveat=results.caveat)
     return figure
 
 

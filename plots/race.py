@@ -59,5 +59,5 @@ def draw(results: Results, limit: float | None, theme: str = "light") -> Figure:
             processor = machine.processor(gpu=results.gpu_ceilings is not None)
             caption = f"{processor}, {machine.cores} cores, {first.threads} threads; LSTM of {first.hidden}, "
             caption += f"batch {first.batch_size}; blue: this project's"
-        entitle(figure, "One training step, in turns", caption)
+        entitle(figure, "One training step, in turns", caption, results.caveat)
     return figure

@@ -44,7 +44,7 @@ def draw(results: Results, theme: str = "light") -> Figure:
         _roofs(axes, results, colours)
         _points(axes, points, colours)
         caption = f"{_whose(results, points)}; medians; shapes of one intensity side by side"
-        entitle(figure, "Under the roofs", caption)
+        entitle(figure, "Under the roofs", caption, results.caveat)
     return figure
 
 

@@ -41,7 +41,7 @@ def draw(results: Results, theme: str = "light") -> Figure:
         gpus = "".join(f", {gpu.name}" for gpu in machine.gpus[:1] if results.gpu_ceilings)
         caption = f"{machine.cpu}, {machine.cores} cores, {threads} threads{gpus}, float32 from N(0,1); "
         caption += "line = median, band = interquartile range"
-        entitle(figure, "C = A·B, one kernel after another", caption)
+        entitle(figure, "C = A·B, one kernel after another", caption, results.caveat)
     return figure
 
 

@@ -71,9 +71,11 @@ def themed(name: str) -> Iterator[Theme]:
         yield theme
 
 
-def entitle(figure: Figure, title: str, caption: str = "") -> None:
-    """The figure's title above, and whose figures they are below, both from the left edge."""
+def entitle(figure: Figure, title: str, caption: str = "", caveat: str = "") -> None:
+    """The figure's title above, and whose figures they are below, both from the left edge. caveat: as of `Results`."""
     figure.suptitle(title, x=0.01, ha="left")
+    if caveat:
+        caption = "\n".join(filter(None, (caption, f"Measured while {caveat}: not the machine's own times.")))
     if caption:
         figure.supxlabel(caption, x=0.01, ha="left")
 

@@ -24,7 +24,8 @@ def draw(results: Results, theme: str = "light") -> Figure:
         axes.plot(counts, [min(count, cores) for count in counts], ":", color=colours.ink, linewidth=1.5)
         axes.annotate("ideal", (cores, cores), (0, 6), textcoords="offset points", ha="center", fontsize=10)
         axes.axvline(cores, color=colours.faint, linewidth=8, zorder=0)
-        axes.text(cores, 0.06, f"{cores} cores", ha="center", va="bottom", fontsize=10)
+        top = axes.get_xaxis_transform()
+        axes.text(cores, 0.99, f"{cores} cores", transform=top, ha="center", va="top", fontsize=10)
         for name, own in points.items():
             taken = [point.samples for point in own.values()]
             one = spread(taken[0]).median
@@ -40,5 +41,5 @@ def draw(results: Results, theme: str = "light") -> Figure:
         figure.legend(fontsize=11, loc="outside lower left", ncols=3)
         beyond = Beyond.of(results.points, cores)
         title = "Threads beyond the cores wait" if beyond and beyond.wait else "Speed-up by number of threads"
-        entitle(figure, title)
+        entitle(figure, title, caveat=results.caveat)
     return figure

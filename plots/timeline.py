@@ -46,7 +46,7 @@ def draw(results: Results, theme: str = "light") -> Figure:
             if _has_detail(point):
                 _enlarge(figure, strip, figure.add_subplot(grid[2 * row + 1, 0]), point, colours)
             _sums(figure.add_subplot(grid[2 * row : 2 * row + 2, 1]), point, colours)
-        entitle(figure, "Where a training step goes", _caption(results, points, shared))
+        entitle(figure, "Where a training step goes", _caption(results, points, shared), results.caveat)
     return figure
 
 

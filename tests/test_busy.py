@@ -65,7 +65,9 @@ def test_the_warning_stands_below_the_machine(
     assert second.startswith(WARNING)
     assert not any(line.startswith(("Machine: ", "warning: ")) for line in others)
     matmul_scaling.main(["--from", str(file)])
-    assert "warning" not in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "warning" not in shown
+    assert f", while other programs kept 1.6 of {threads.cores()} cores busy\n" in shown
     monkeypatch.setattr(_header, "busy_cores", lambda: 0.2)
     _header.show()
     shown = capsys.readouterr().out

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments import __main__ as index
 from kernels import cli, names
 from kernels.cuda.compile import CompileError
 from kernels.measure import results
@@ -63,7 +64,7 @@ def test_too_little_memory_is_a_line(capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit) as ended, cli.errors_as_lines():
         raise MemoryError("Unable to allocate 29.1 TiB")
     assert ended.value.code == cli.CHECK_FAILED
-    assert capsys.readouterr().err == "error: too little memory for this: Unable to allocate 29.1 TiB\n"
+    assert capsys.readouterr().err == "error: too little memory for this: Unable to allocate 29.1 TiB; ask for less\n"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
@@ -158,3 +159,19 @@ def test_help_breaks_no_name_in_two(capsys: pytest.CaptureFixture[str], monkeypa
     shown = capsys.readouterr().out
     assert all(name in shown.split() or f"{name}," in shown.split() or f"{name};" in shown.split() for name in names())
     assert "  two  spaces" in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("matmul_scaling", "is a command of its own: python -m experiments.matmul_scaling"),
+        ("explorer", "is a command of its own: python -m experiments.explorer"),
+        ("matmul_scalin", "no experiment is called 'matmul_scalin': did you mean matmul_scaling?"),
+        ("_files", "no experiment is called '_files': python -m experiments lists them"),
+    ],
+)
+def test_an_experiment_is_no_argument(name: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        index.main([name, "--quick"])
+    assert stop.value.code == cli.USAGE
+    assert says in capsys.readouterr().err

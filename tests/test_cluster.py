@@ -19,7 +19,7 @@ from experiments.cluster_scaling import _report as report
 from experiments.cluster_scaling._points import ETHERNET, Network, Scaling, over
 from kernels import cli, threads
 from kernels.extras import install
-from kernels.measure import machine, results
+from kernels.measure import results
 from kernels.measure.cluster import CostPoint, SharedPoint
 from kernels.mpi import launcher
 from plots import cluster
@@ -239,7 +239,7 @@ def test_a_result_file_is_shown_and_drawn_again(tmp_path: Path, capsys: pytest.C
 def test_the_picture_shows_what_was_measured_and_predicted() -> None:
     scaling = _scaling(error=1.25)
     panels = report.panels(scaling, ETHERNET)
-    figure = cluster.draw(panels, machine.describe())
+    figure = cluster.draw(panels, results.new("x", [], [], None))
     assert len(figure.axes) == 4
     axes, panel = figure.axes[0], panels[0]
     assert panel.measured[2][1] == pytest.approx(scaling.curve("training", "strong", COSTS)[2] / 1.25)

@@ -95,7 +95,7 @@ def test_cluster_ideal_quartiles_and_efficiency():
         frozenset(),
         {"a": {1: 1.0, 100: 50.0}, "b": {1: 1.0, 1000: 10.0}},
     )
-    figure = cluster.draw([panel, panel], machine.describe())
+    figure = cluster.draw([panel, panel], results.new("x", [], [], None))
     axes = figure.axes[0]
     np.testing.assert_allclose(_bars(axes), [(1, 1, 1), (2, 1.2, 1.9)])
     ideal = next(line for line in axes.lines if line.get_label() == "ideal")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import kernels
+import kernels.__main__ as command
 from kernels import ladder
 from kernels.ladder import ALIASES, LADDER, KernelSpec
 from kernels.measure import machine
@@ -140,3 +141,24 @@ def test_the_command_prints_the_ladder() -> None:
     done = subprocess.run([sys.executable, "-m", "kernels"], cwd=ROOT, check=True, capture_output=True, text=True)
     for name in (*kernels.names(), *ALIASES):
         assert name in done.stdout
+
+
+def test_what_keeps_many_kernels_away_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reasons = {name: "no driver" if name.startswith("cuda-") else None for name in kernels.names()}
+    monkeypatch.setattr(command, "available", lambda: reasons | {"mpi-summa": "mpi4py is not installed"})
+    monkeypatch.setattr("sys.argv", ["kernels"])
+    command.main()
+    shown = capsys.readouterr().out
+    assert shown.count("no driver") == 1
+    assert shown.count("not here (1)") == len(kernels.names("cuda"))
+    assert "mpi-summa  not here: mpi4py is not installed" in shown
+
+
+def test_architectures_are_for_compiling(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["kernels", "--architectures", "61"])
+    with pytest.raises(SystemExit) as stop:
+        command.main()
+    assert stop.value.code == 2
+    assert "add --compile" in capsys.readouterr().err

@@ -298,3 +298,21 @@ def test_help_loads_nothing_heavy() -> None:
     probe = "import sys; from experiments import machines; print('matplotlib' in sys.modules, 'numba' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True, text=True)
     assert done.stdout == "False False\n"
+
+
+def test_machines_that_are_called_alike_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = []
+    for name in ("mine", "yours"):
+        files.append(tmp_path / f"{name}.json")
+        results.write(files[-1], results.new("rnn.train", [], [training_point()], ceilings=None))
+    picture = tmp_path / "m.svg"
+    machines.main([*map(str, files), "--plot", str(picture)])
+    shown = capsys.readouterr().out
+    for said in (shown, picture.read_text()):
+        assert "(mine)" in said
+        assert "(yours)" in said
+    machines.main([str(files[0])])
+    shown = capsys.readouterr().out
+    assert "(mine)" not in shown
+    assert "about 2,400" in shown
+    assert "…" not in shown

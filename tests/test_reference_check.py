@@ -247,3 +247,9 @@ def test_a_file_of_another_experiment_is_refused(tmp_path: Path, capsys: pytest.
         reference_check.main(["--from", str(file)])
     assert stop.value.code == cli.USAGE
     assert "it is of another experiment" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("losses", [[math.nan, 1.0], [2.0, math.nan]])
+def test_a_loss_that_is_no_number_does_not_agree(losses: list[float]) -> None:
+    with pytest.raises(cli.CommandError, match="losses differ by nan"):
+        _reference_tables.judge([_agreement(losses=losses)])

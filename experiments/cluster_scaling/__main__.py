@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
         if options.plot:
             from plots import cluster
 
-            _files.save_picture(cluster.draw(report.panels(scaling, other), found.machine), options.plot)
+            _files.save_picture(cluster.draw(report.panels(scaling, other), found), options.plot)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
 def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
     _check(options)
 
-    _header.show()
+    busy = _header.show()
     processes = sorted(set(options.processes))
     within = max(count for count in processes if count <= max(2, threads.cores()))
     # the last: as many threads in one process, to compare with
@@ -118,7 +118,7 @@ def _measure(options: argparse.Namespace, arguments: list[str]) -> Results:
         msgspec.structs.replace(msgspec.json.decode(point, type=SharedPoint | CostPoint), samples=samples)
         for point, samples in taken.items()
     ]
-    return results.new("experiments.cluster_scaling", arguments, points, ceilings=None)
+    return results.new("experiments.cluster_scaling", arguments, points, ceilings=None, busy_cores=busy)
 
 
 def _check(options: argparse.Namespace) -> None:

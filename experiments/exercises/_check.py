@@ -71,7 +71,9 @@ def task_of(path: Path) -> Task:
     """The exercise that a learner's file names after EXERCISE. Raises Rejected."""
     try:
         tree = ast.parse(_text(path))
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise Rejected("file", f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
         raise Rejected("file", f"{path} cannot be read: {error}") from error
     except SyntaxError as error:
         hint = "Python cannot read the file; look at this line and the one above it."

@@ -15,6 +15,7 @@ from typing import Any
 from experiments.explorer import KERNELS, twins
 from kernels import cli, progress
 from kernels.measure.files import write_atomically
+from kernels.nearest import did_you_mean
 
 EXAMPLES = """\
   python -m experiments.explorer --open
@@ -32,6 +33,12 @@ def main(arguments: list[str] | None = None) -> None:
         if options.size > LARGEST:
             grown = f"{options.size**3 * _BYTES / 1e6:,.0f} MB"
             raise cli.CommandError(f"--size is at most {LARGEST}; at {options.size} the page would grow to {grown}")
+        for name in options.kernel or ():
+            if name not in KERNELS:
+                hint = did_you_mean(name, KERNELS, cutoff=0.4) or f"it runs {', '.join(KERNELS)}"
+                raise cli.CommandError(f"--kernel {name}: the recorder runs no such kernel; {hint}")
+        if options.file and not options.file.is_file():
+            raise cli.CommandError(f"{options.file} is no file; python -m experiments.exercises start NAME makes one")
         cli.require_writable(options.output)
         from experiments.explorer._page import build
 
@@ -44,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
             write_atomically(options.output, lambda file: file.write(text.encode()))
         except OSError as error:
             raise cli.CommandError(f"cannot write {options.output}: {error.strerror}", cli.CHECK_FAILED) from error
-        print(f"wrote {options.output} ({len(text) / 1e6:.1f} MB)")
+        print(f"wrote {options.output} ({len(text) / 1e6:.2f} MB)")
         if options.open and not webbrowser.open(options.output.resolve().as_uri()):
             print("no browser was found here: open the file in one yourself")
 
@@ -64,7 +71,6 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--kernel",
         nargs="+",
-        choices=KERNELS,
         metavar="NAME",
         help=f"{', '.join(KERNELS)} (default: all of them, and the broken twins)",
     )

@@ -6,7 +6,9 @@ import time
 
 from kernels.threads import cores, own_cores
 
-__all__ = ["busy_cores"]
+__all__ = ["QUIET", "busy_cores"]
+
+QUIET = 0.25  # cores: what a system does beside
 
 _INTERVAL = 0.25  # seconds: the system counts in hundredths
 

@@ -5,6 +5,7 @@ Rates and ratios are computed when a file is read, so a file can never contradic
 
 from __future__ import annotations
 
+import math
 import shlex
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import msgspec
 
 from kernels.ladder import KernelSpec
 from kernels.measure import machine
+from kernels.measure.busy import QUIET
 from kernels.measure.cluster import CostPoint, SharedPoint
 from kernels.measure.files import write_atomically
 from kernels.measure.limits import Ceilings, Level
@@ -230,9 +232,10 @@ class AgreementPoint(msgspec.Struct, frozen=True, tag="agreement"):
 
     @property
     def loss_difference(self) -> float:
-        """The largest of the losses' relative differences."""
+        """The largest of the losses' relative differences; NaN where one is, which max() could pass over."""
         pairs = zip(self.losses, self.reference_losses, strict=True)
-        return max(abs(ours - theirs) / abs(theirs) for ours, theirs in pairs)
+        differences = [abs(ours - theirs) / abs(theirs) for ours, theirs in pairs]
+        return math.nan if any(map(math.isnan, differences)) else max(differences)
 
 
 Point = MatmulPoint | TrainingPoint | StepPoint | ThreadPoint | AgreementPoint | TimelinePoint | CostPoint | SharedPoint
@@ -241,7 +244,10 @@ _P = TypeVar("_P")
 
 
 class Results(msgspec.Struct, frozen=True):
-    """One result file. price: of the machine in dollars, where its owner told it. dtype: of operands and results."""
+    """One result file. price: of the machine in dollars, where its owner told it. dtype: of operands and results.
+
+    busy_cores: what other programs kept busy when it was begun.
+    """
 
     schema: int
     command: str
@@ -255,6 +261,14 @@ class Results(msgspec.Struct, frozen=True):
     gpu_ceilings: Ceilings | None = None
     price: float | None = None
     dtype: str = "float32"
+    busy_cores: float = 0.0
+
+    @property
+    def caveat(self) -> str:
+        """What a reader of the times must know, or nothing."""
+        if self.busy_cores <= QUIET:
+            return ""
+        return f"other programs kept {self.busy_cores:.1f} of {self.machine.threads} cores busy"
 
     def of(self, kind: type[_P]) -> list[_P]:
         """The points of one kind."""
@@ -269,6 +283,7 @@ def new(
     levels: Sequence[Level] = (),
     gpu_ceilings: Ceilings | None = None,
     price: float | None = None,
+    busy_cores: float = 0.0,
 ) -> Results:
     """Results of this process, on this machine, from this source."""
     return Results(
@@ -283,6 +298,7 @@ def new(
         levels=list(levels),
         gpu_ceilings=gpu_ceilings,
         price=price,
+        busy_cores=round(busy_cores, 2),
     )
 
 
