@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from experiments._broken import broke
-from kernels.measure.timing import first_call
+from kernels.measure.timing import seconds_of
 
 if TYPE_CHECKING:
     from kernels import Kernel
@@ -48,7 +48,7 @@ class Forecast:
         """
         side = _FIRST
         square = np.ones((side, side), np.float32)
-        compiling = first_call(lambda: kernel.matmul(square, square))
+        compiling = seconds_of(lambda: kernel.matmul(square, square))
         while True:
             seconds = _once(kernel, side)
             self.learn(kernel.name, seconds, 2 * side**3)
@@ -80,7 +80,7 @@ def _once(kernel: Kernel, side: int) -> float:
         a, b, out = (to_device(x) for x in (a, b, out))
         take = functools.partial(timing.sample, lambda: kernel.matmul(a, b, out), 1)
     else:
-        take = functools.partial(first_call, lambda: kernel.matmul(a, b, out))
+        take = functools.partial(seconds_of, lambda: kernel.matmul(a, b, out))
     kernel.matmul(a, b, out)  # may compile what this size needs
     seconds = take()
     return seconds if seconds > _SHORT else min(seconds, take(), take())

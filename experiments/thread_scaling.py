@@ -148,7 +148,7 @@ def sentence(beyond: Beyond, cores: int) -> str:
     if beyond.wait:
         return (
             f"Threads beyond the {cores} cores wait: {beyond.most} threads are {factors}.\n"
-            "At any moment only as many c(i,j) are computed as the cores have vector lanes."
+            "What computes, the cores' vector lanes and pipelines, is all at work already."
         )
     return (
         f"{beyond.most} threads are {factors}: these times do not show that threads beyond the {cores} cores wait; "

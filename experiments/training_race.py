@@ -190,7 +190,7 @@ class Racer:
         # arrays that the next call overwrites
         gradients = {name: to_host(array).copy() for name, array in self._runner.gradients().items()}
         losses: list[float] = []
-        seconds = timing.first_call(lambda: losses.append(float(self._runner.step())))
+        seconds = timing.seconds_of(lambda: losses.append(float(self._runner.step())))
         return seconds, losses + [float(self._runner.step()) for _ in range(CHECKED_STEPS - 1)], gradients
 
     def turn(self) -> list[float]:

@@ -112,7 +112,7 @@ LADDER: tuple[KernelSpec, ...] = (
     KernelSpec(
         name="cuda-numba-naive",
         idea="every c(i,j): one GPU thread for each",
-        bottleneck="neighbours read different rows, 32 bytes fetched for 4 used; lifted by cuda-numba-coalesced",
+        bottleneck="neighbours read different rows: 32 sectors to a load, not 4; lifted by cuda-numba-coalesced",
         requires=_NUMBA_CUDA,
         architecture=50,
     ),

@@ -1,7 +1,7 @@
 """The LSTM's whole training step for one slice of the batch, by one thread, with the gates computed in registers.
 
 Sixteen images (with AVX-512) lie side by side in one vector register, so whatever happens to one image happens to its
-neighbours in the same instruction. A slice is IMAGES images, the width of two registers, and goes through all 28 steps,
+neighbours in the same instruction. A slice is IMAGES images, VECTORS registers wide, and goes through all 28 steps,
 forward and backward, without waiting for any other slice.
 
     forward     a register tile holds the four gates of UNITS units for all images of the slice. When the last product

@@ -75,7 +75,7 @@ class Run:
             with self.team.agreeing():
                 # held back: a compiler turns a Ctrl-C in its midst into an error of its own
                 with interrupt_flag() as interrupted:
-                    start_up = timing.first_call(lambda: self.engine.prepare(*self.batches[0]))
+                    start_up = timing.seconds_of(lambda: self.engine.prepare(*self.batches[0]))
                 if interrupted:
                     raise cli.CommandError("interrupted before the first step", cli.INTERRUPTED)
             print(f"Start-up: {start_up:.1f} s to compile, or to load what an earlier run compiled", flush=True)

@@ -81,7 +81,7 @@ def _pixels(driver: Any) -> list[str]:
 
 def test_it_starts_with_something_to_see(driver: Any) -> None:
     naive, coalesced = (pane.text for pane in _all(driver, ".now"))
-    assert naive == "256 threads read a (global), line 24: 16.0 sectors for a warp"
+    assert naive == "256 threads read a (global), line 25: 16.0 sectors for a warp"
     assert coalesced == "256 threads read a (global), line 25: 2.0 sectors for a warp"
     assert len(_all(driver, ".current")) == 2
     for about in _all(driver, ".about"):

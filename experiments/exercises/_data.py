@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.exercises._task import Operands, Shape
-from kernels.contract import gamma
+from kernels.contract import Reference, gamma
 
 __all__ = ["elementwise", "histogram", "product", "summed", "transposed"]
 
@@ -31,9 +31,8 @@ def product(size: Shape) -> Operands:
     """c (m,n) = a (m,k) · b (k,n), within the bound of kernels.contract."""
     m, n, k = size
     a, b = _normal(m, k), _normal(k, n)
-    wide = a.astype(np.float64), b.astype(np.float64)
-    error = gamma(k) * (abs(wide[0]) @ abs(wide[1]))
-    return Operands((a, b, _unwritten(m, n)), wide[0] @ wide[1], error)
+    found = Reference.of(a, b)
+    return Operands((a, b, _unwritten(m, n)), found.exact, found.gamma * found.magnitude)
 
 
 def transposed(size: Shape) -> Operands:

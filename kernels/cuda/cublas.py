@@ -1,8 +1,8 @@
 """The yardstick: NVIDIA's cuBLAS, in true float32.
 
 At the same time: whatever NVIDIA's engineers found best for this chip and this shape.
-Limit: the chip's ordinary arithmetic units. TF32, which cuBLAS may use for float32 at the price of a rounding error a
-thousand times larger, stays off, or the comparison would be with another problem: cublas_tf32.py.
+Limit: the chip's ordinary arithmetic units. TF32, which cuBLAS may use for float32 and which rounds the operands
+thousands of times as coarsely, stays off, or the comparison would be with another problem: cublas_tf32.py.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 //
 // At the same time: all c(i,j). A GPU runs threads in warps of 32 that execute one instruction together.
 // Limit: threadIdx.x counts fastest within a warp, and here it counts rows. The 32 threads of a warp read 32 numbers of A
-// that lie K numbers apart: 32 sectors of 32 bytes fetched where 128 bytes are used, and the same again for the stores of
-// C. cupy_coalesced.cu lifts that by exchanging two names, and turning the block. The same in Numba: numba_naive.py.
+// that lie K numbers apart: 32 sectors of 32 bytes are asked for where 128 bytes are wanted. The rest of a sector is wanted
+// in the next seven steps, if a cache still holds it; of the stores of C it is lost. cupy_coalesced.cu lifts that by
+// exchanging two names, and turning the block. The same in Numba: numba_naive.py.
 //
 // c (m,n) = a (m,k) · b (k,n): a(i,p) = a[i * a_down + p * a_along], b likewise, c row after row.
 

@@ -2,8 +2,9 @@
 
 At the same time: all c(i,j). A GPU runs threads in warps of 32 that execute one instruction together.
 Limit: threadIdx.x counts fastest within a warp, and `i, j = cuda.grid(2)` gives it to the rows. The 32 threads of a
-warp then read 32 numbers of A that lie K numbers apart: 32 sectors of 32 bytes fetched where 128 bytes are used, and
-the same again for the stores of C. cuda-numba-coalesced lifts that by exchanging two names, and turning the block.
+warp then read 32 numbers of A that lie K numbers apart: 32 sectors of 32 bytes are asked for where 128 bytes are
+wanted. The rest of a sector is wanted in the next seven steps, if a cache still holds it; of the stores of C it is
+lost. cuda-numba-coalesced lifts that by exchanging two names, and turning the block.
 The same in CUDA C: cupy_naive.cu.
 """
 

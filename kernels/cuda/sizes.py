@@ -29,8 +29,8 @@ class Tuned(msgspec.Struct, frozen=True):
 def choose(program: Program, m: int, n: int, gpu: str, multiprocessors: int, shared_bytes: int) -> Tile:
     """The tile for a C of (m,n) on a GPU with so many multiprocessors, and so much shared memory for a block.
 
-    Tuned choices first, the one whose C is nearest in size. Without any: the largest tile that gives every
-    multiprocessor a block, or else the smallest there is. Raises ValueError where no tile fits the GPU.
+    Tuned choices first, the one whose C is nearest in size. Without any: the default, if it gives every multiprocessor
+    a block; else the largest tile that does, or the smallest there is. Raises ValueError where no tile fits the GPU.
     """
     tiles = [tile for tile in program.tiles if tile.shared_bytes <= shared_bytes]
     if not tiles:

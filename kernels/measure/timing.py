@@ -18,9 +18,9 @@ __all__ = [
     "UNSTEADY",
     "Spread",
     "alternate",
-    "first_call",
     "ratio",
     "repeat",
+    "seconds_of",
     "settle",
     "spread",
     "turn",
@@ -69,8 +69,8 @@ def ratio(slower: Sequence[float], faster: Sequence[float]) -> Spread:
     return Spread((float(low), float(np.median(slower) / np.median(faster)), float(high)))
 
 
-def first_call(call: Callable[[], object]) -> float:
-    """Seconds of one call: the first one compiles, or loads compiled code, besides its work."""
+def seconds_of(call: Callable[[], object]) -> float:
+    """Seconds of one call; a first one compiles, or loads compiled code, besides its work."""
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
@@ -80,7 +80,7 @@ def settle(call: Callable[[], object]) -> float:
     """Call until thread pools of libraries used before have gone to sleep; seconds of the last call."""
     start = time.perf_counter()
     while True:
-        last = first_call(call)
+        last = seconds_of(call)
         if time.perf_counter() - start > _SETTLE:
             return last
 
@@ -102,7 +102,7 @@ def repeat(call: Callable[[], object], min_time: float = 0.2) -> list[float]:
 def turn(call: Callable[[], object]) -> list[float]:
     """Seconds of MIN_SAMPLES calls, after warming up: one contestant's turn."""
     settle(call)
-    return [first_call(call) for _ in range(MIN_SAMPLES)]
+    return [seconds_of(call) for _ in range(MIN_SAMPLES)]
 
 
 def alternate(turns: Mapping[str, Callable[[], list[float]]], rounds: int = 5) -> dict[str, list[float]]:

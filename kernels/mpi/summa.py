@@ -3,7 +3,8 @@
 At the same time: every process computes its own block of C, each on all the cores or the GPU it has. In step p the
 processes that hold columns p of A send them along their row of the grid, and those that hold rows p of B send them down
 their column; each process multiplies the two panels and adds the product to its block. The next panels travel while
-these are multiplied. No process ever holds more than its blocks, the product of two panels and two pairs of panels.
+these are multiplied. In `multiply_blocks` no process ever holds more than its blocks, the product of two panels and two
+pairs of panels; in a call rank 0 also holds a, b, c and a copy of one operand.
 Limit: a process receives k·(m/rows + n/columns) numbers for 2·m·n·k/(rows·columns) operations: on a grid twice as wide
 each does a quarter of the work, but receives half as much. The network, not the arithmetic, ends that.
 Rank 0 holds a and b and receives c, so a call also scatters and gathers: m·k + k·n + m·n numbers through one process.

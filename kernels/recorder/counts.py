@@ -41,12 +41,12 @@ class Count:
 
     @property
     def sectors(self) -> float:
-        """32-byte sectors per access of a warp, on average: 4 is the least for 32 lanes with 4 bytes each."""
+        """32-byte sectors per access of a warp, on average: 4 for 32 neighbours of 4 bytes, 1 where all want one number."""
         return self._average("global")
 
     @property
     def conflicts(self) -> float:
-        """How many turns the banks need per access of a warp, on average: 1 is none too many."""
+        """How many turns the banks need per access of a warp, on average: 1 is the least, 2 for numbers of 8 bytes."""
         return self._average("shared")
 
     def _average(self, space: Space) -> float:

@@ -35,7 +35,7 @@ function onCores(order, count) {
   const each = Math.ceil(order / count), busy = Math.min(order, count);
   return [
     say(`${results(order)}, and ${plural(busy, "core")} to compute them: each takes ${plural(each, "row")}, one after another.`, "waves"),
-    say("A thread more than there are cores waits for one. Vector lanes multiply what a core does at once by 4 to 16, and no further."),
+    say("A thread more than there are cores waits for one. Vector lanes multiply what a core does at once by 4 to 16, and its pipelines, which begin a multiply-add before the last are done, by about as much again."),
     ...units(count, n => Number(n < busy), 1, "core"),
   ];
 }

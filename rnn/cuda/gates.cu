@@ -5,8 +5,8 @@
 // between them in registers; one CuPy function after another would carry each of these numbers to memory and back.
 // softmax_cross_entropy is one block, so that its loss is summed in one order: the same bits every time, as atomic
 // additions would not give. column_sums has a block for 32 columns, whose warps share the rows.
-// Limit: a launch of some microseconds for each of 28 steps forward and 28 back, in which a chip that could hold ten times
-// as many threads works for one or two. graph_cuda.py takes the host out of it; only a kernel that stays takes all.
+// Limit: a launch of some microseconds for each of 28 steps forward and 28 back, in which a chip that could hold several
+// times as many threads works for one or two. graph_cuda.py takes the host out of it; only a kernel that stays takes all.
 //
 // Shapes: N images, H units. gates, dz (N,4H) in the order i, j, f, o; c, tanh_c, dh, dc (N,H). Formulas: cells.py.
 

@@ -219,8 +219,8 @@ __device__ __forceinline__ void partial_gradients(const State& state, float* par
                                                                  (output ? output_slices : slices);
         const float* a = state.xh + (output ? static_cast<long long>(STEPS) * batch * XH + tile * 32 : tile / ACROSS * 32);
         const float* b = output ? state.dlogits : reinterpret_cast<const float*>(state.dz) + tile % ACROSS * 32;
-        add_rows(a, XH, b, output ? 32 : 4 * UNITS, slice * share, min(rows, (slice + 1) * share),
-                 partials + static_cast<long long>(task) * TILE, lane);
+        sum_of_outer_products(a, XH, b, output ? 32 : 4 * UNITS, slice * share, min(rows, (slice + 1) * share),
+                              partials + static_cast<long long>(task) * TILE, lane);
     }
 }
 

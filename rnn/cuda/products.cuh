@@ -122,8 +122,8 @@ struct Resident {
 
 // out (32,32) = the sum over p in [first, last) of a[p,:]ᵀ · b[p,:], by one warp: each lane 4 x 8 of it. The order of
 // summation is fixed. a, b: 32 columns that begin at a multiple of 16 bytes.
-__device__ __forceinline__ void add_rows(const float* a, long long a_pitch, const float* b, long long b_pitch, int first,
-                                         int last, float* out, int lane) {
+__device__ __forceinline__ void sum_of_outer_products(const float* a, long long a_pitch, const float* b, long long b_pitch,
+                                                      int first, int last, float* out, int lane) {
     const int top = lane / 4 * 4, left = lane % 4 * 4;  // columns: four from left on, and four from left + 16 on
     constexpr int TOGETHER = 6;  // rows on their way from L2 at the same time: 72 registers besides the 32 of the sums
     float total[4][8] = {};
