@@ -197,10 +197,12 @@ def test_a_race_names_its_moment() -> None:
 
 
 def test_who_waits_for_ever_is_told() -> None:
-    (fault,) = twins.recorded_twins(twins.TWINS[1])[0]["faults"]
     twin = twins.TWINS[1]
-    assert sorted(thread for thread, _ in fault["stuck"]) == list(range(np.prod(twin.grid) * np.prod(twin.block)))
-    assert {line for _, line in fault["stuck"]} == {fault["line"], fault["line"] + 3}
+    broken, right = twins.recorded_twins(twin)
+    (fault,) = broken["faults"]
+    assert sorted(thread for thread, _ in broken["stranded"]) == list(range(np.prod(twin.grid) * np.prod(twin.block)))
+    assert {line for _, line in broken["stranded"]} == {fault["line"], fault["line"] + 3}
+    assert right["stranded"] == []
 
 
 def test_the_whole_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -299,6 +299,19 @@ def test_threads_that_left_are_not_shown_as_waiting(driver: Any, tmp_path: Path)
     assert _find(driver, ".slider output").text.startswith("interval 2 of ")
 
 
+def test_threads_that_wait_for_one_that_was_stopped_are_shown_as_waiting(driver: Any, tmp_path: Path) -> None:
+    def outside(x):
+        x[cuda.threadIdx.x] = 1
+        cuda.syncthreads()
+
+    file = tmp_path / "page.html"
+    own = recorded("outside", "", outside, (1,), (8,), (np.zeros(7),), result="x")
+    file.write_text(build((), 16, (), own=own), encoding="utf-8")
+    driver.get(file.as_uri())
+    driver.execute_script("panes[0].go(panes[0].steps - 1)")
+    assert _find(driver, ".now").text == "7 threads wait at a barrier · 1 thread has finished"
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 def test_nothing_is_wider_than_the_screen(page: Path, width: int) -> None:
     with _browser.opened(page, width, 844) as driver:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 from numba import cuda
 
@@ -41,7 +43,7 @@ def test_a_barrier_that_some_miss_in_a_later_pass_is_shown_in_that_pass():
     assert [moment(fault, recording)["at"] for fault in recording.faults] == [[1, 2], [2, 2]]
 
 
-def test_only_blocks_that_got_as_far_are_stuck():
+def test_all_blocks_that_wait_for_ever_are_told():
     def kernel(x):
         if cuda.blockIdx.x == 1:
             cuda.syncthreads()
@@ -51,6 +53,16 @@ def test_only_blocks_that_got_as_far_are_stuck():
             cuda.syncthreads()
 
     recording = record(kernel, (3,), (4,), np.zeros(1))
-    found = moment(only(recording), recording)
-    assert found["at"] == [0, 0]
-    assert sorted(thread for thread, _ in found["stuck"]) == [0, 1, 2, 3, 8, 9, 10, 11]
+    assert moment(only(recording), recording)["at"] == [0, 0]
+    assert {(block, thread) for block, thread, _ in recording.events.stranded} == set(product(range(3), range(4)))
+
+
+def test_who_waits_for_a_thread_that_was_stopped_waits_for_ever():
+    def kernel(x):
+        x[cuda.threadIdx.x] = 1
+        cuda.syncthreads()
+        x[cuda.threadIdx.x] = 2
+
+    recording = record(kernel, (1,), (4,), np.zeros(3))
+    line = only(recording).line + 1
+    assert recording.events.stranded == tuple((0, thread, line) for thread in range(3))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from itertools import product
 from math import prod
 from typing import Any
@@ -19,11 +18,10 @@ def moment(fault: Fault, recording: Recording) -> dict[str, Any]:
 
     kind, line, message: the fault's. at: [interval, step], a step being a thread's n-th access since the last barrier;
     of two accesses the later one. witnesses: number in the launch, interval, step and line of each thread that a race
-    or an index names. array (its number in the recording) and element (row-major), or None. stuck: [thread, line] of
-    all that wait for ever.
+    or an index names. array (its number in the recording) and element (row-major), or None.
     """
     found: dict[str, Any] = {"kind": fault.kind, "line": fault.line, "message": fault.message}
-    found |= {"array": None, "element": None, "witnesses": [], "stuck": []}
+    found |= {"array": None, "element": None, "witnesses": []}
     if fault.kind in ("out of bounds", "negative index"):
         return found | _stopped(fault, recording)
     if fault.array is not None:
@@ -32,8 +30,9 @@ def moment(fault: Fault, recording: Recording) -> dict[str, Any]:
         # as on a GPU of today the others go on: this barrier ended an interval
         interval = _missed(fault, recording)
         return found | {"at": [interval, _steps(recording, interval)]}
-    interval = _meetings(recording)[_number(fault.threads[0], recording) // prod(recording.block)]
-    return found | {"at": [interval, _steps(recording, interval)], "stuck": _stuck(fault, recording, interval)}
+    block = _number(fault.threads[0], recording) // prod(recording.block)
+    interval = sum(barrier.block == block for barrier in recording.events.barriers)
+    return found | {"at": [interval, _steps(recording, interval)]}
 
 
 def _stopped(fault: Fault, recording: Recording) -> dict[str, Any]:
@@ -94,23 +93,6 @@ def _missed(fault: Fault, recording: Recording) -> int:
     block, gone = divmod(_number(fault.other_threads[0], recording), prod(recording.block))
     met = recording.events.barriers
     return next(b.interval for b in met if (b.block, b.line) == (block, fault.line) and gone in b.absent)
-
-
-def _meetings(recording: Recording) -> dict[int, int]:
-    met = Counter(barrier.block for barrier in recording.events.barriers)
-    return {block: met[block] for block in range(prod(recording.grid))}
-
-
-def _stuck(fault: Fault, recording: Recording, interval: int) -> list[list[int]]:
-    """The fault names the threads of one block; others that got no further than that one are stuck as it is."""
-    per_block = prod(recording.block)
-    waits = [
-        (_number(thread, recording) % per_block, line)
-        for threads, line in ((fault.threads, fault.line), (fault.other_threads, fault.other_line or fault.line))
-        for thread in threads
-    ]
-    blocks = [block for block, met in _meetings(recording).items() if met == interval]
-    return [[block * per_block + thread, line] for block in blocks for thread, line in waits]
 
 
 def _steps(recording: Recording, interval: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+from collections import Counter
 from collections.abc import Sequence
 from math import isnan, prod
 from pathlib import Path
@@ -116,8 +117,11 @@ def _trace(recording: Recording) -> dict[str, Any]:
     arrays = events.arrays
     span = max(prod(array.shape) for array in arrays)
     places: dict[tuple[int, int], int] = {}
-    intervals = 1 + max(
-        int(events.table["interval"].max(initial=0)), max((b.interval for b in events.barriers), default=0)
+    ends = Counter(barrier.block for barrier in events.barriers)  # intervals that a barrier ended, of each block
+    intervals = max(
+        1 + int(events.table["interval"].max(initial=0)),
+        max(ends.values(), default=0),
+        max((1 + ends[waiting.block] for waiting in events.stranded), default=0),
     )
     per_block = prod(recording.block)
     threads: list[list[list[int]]] = [[[] for _ in range(intervals)] for _ in range(prod(recording.grid) * per_block)]
@@ -148,4 +152,5 @@ def _trace(recording: Recording) -> dict[str, Any]:
             for site, array in places
         ],
         "barriers": [list(barrier) for barrier in events.barriers],
+        "stranded": [[block * per_block + thread, line] for block, thread, line in events.stranded],
     }

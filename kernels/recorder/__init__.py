@@ -60,7 +60,7 @@ import numpy as np
 from kernels.recorder.analysis import Analysis
 from kernels.recorder.arrays import widened
 from kernels.recorder.counts import Count, Counts
-from kernels.recorder.events import Barrier, Event, Events
+from kernels.recorder.events import Barrier, Event, Events, Stranded
 from kernels.recorder.faults import Fault, FaultKind, Faults, RecorderError, ThreadId, Threads, position
 from kernels.recorder.intrinsics import Intrinsics
 from kernels.recorder.memory import Array, Memory, Space
@@ -83,6 +83,7 @@ __all__ = [
     "Recording",
     "Site",
     "Space",
+    "Stranded",
     "ThreadId",
     "record",
 ]
@@ -158,7 +159,9 @@ def record(
         memory.start_block()
         analysis.start_block(number)
         schedule.run(number, bound, placed, cuda)
-    return Recording(grid, block, faults.all(), analysis.counts(), analysis.events(), memory.shared_bytes)
+    return Recording(
+        grid, block, faults.all(), analysis.counts(), analysis.events(schedule.stranded), memory.shared_bytes
+    )
 
 
 def _scalar(name: str, value: Any) -> Any:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kernels.recorder.accesses import WRITE, Accesses
 from kernels.recorder.counts import Counter, Counts
-from kernels.recorder.events import Barrier, EventLog, Events
+from kernels.recorder.events import Barrier, EventLog, Events, Stranded
 from kernels.recorder.faults import Fault, FaultKind, Faults, ThreadId, Threads
 from kernels.recorder.memory import SPACES, Memory
 from kernels.recorder.races import Between, Race, Witness, unordered, within_interval
@@ -59,9 +59,9 @@ class Analysis:
     def counts(self) -> Counts:
         return self._counter.counts(self._sites.all, self._memory.placements, self._between.changed)
 
-    def events(self) -> Events:
+    def events(self, stranded: Sequence[Stranded]) -> Events:
         arrays = [placement.array for placement in self._memory.placements]
-        return self._events.events(self._sites.all, arrays, self._names)
+        return self._events.events(self._sites.all, arrays, stranded, self._names)
 
     def _unwritten(self, accesses: Accesses) -> None:
         """Reads and atomics of shared and local memory before anybody has written there.

@@ -41,7 +41,7 @@ class Count:
 
     @property
     def sectors(self) -> float:
-        """32-byte sectors per access of a warp, on average: 4 for 32 neighbours of 4 bytes, 1 where all want one number."""
+        """32-byte sectors per access of a warp, on average: 4 for 32 neighbours of 4 bytes, 1 where all want one."""
         return self._average("global")
 
     @property

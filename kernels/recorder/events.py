@@ -14,7 +14,7 @@ from kernels.recorder.faults import ThreadId, Threads
 from kernels.recorder.memory import Array
 from kernels.recorder.sites import Site
 
-__all__ = ["Barrier", "Event", "EventLog", "Events"]
+__all__ = ["Barrier", "Event", "EventLog", "Events", "Stranded"]
 
 _COLUMNS = np.dtype(
     [("block", "i4"), ("interval", "i4"), ("thread", "i4"), ("site", "i4"), ("array", "i4"), ("element", "i8")]
@@ -44,6 +44,14 @@ class Barrier(NamedTuple):
     absent: tuple[int, ...]
 
 
+class Stranded(NamedTuple):
+    """A thread of a block that waits for ever, at this line of the kernel."""
+
+    block: int
+    thread: int
+    line: int
+
+
 @dataclass(frozen=True)
 class Events:
     """The trace in the order in which it happened; iterate for `Event`s, or use `table` for the bare numbers.
@@ -56,6 +64,7 @@ class Events:
     sites: tuple[Site, ...]
     arrays: tuple[Array, ...]
     barriers: tuple[Barrier, ...]
+    stranded: tuple[Stranded, ...]
     dropped: int
     names: Threads
 
@@ -92,6 +101,9 @@ class EventLog:
     def barrier(self, met: Barrier) -> None:
         self._barriers.append(met)
 
-    def events(self, sites: Sequence[Site], arrays: Sequence[Array], names: Threads) -> Events:
+    def events(
+        self, sites: Sequence[Site], arrays: Sequence[Array], stranded: Sequence[Stranded], names: Threads
+    ) -> Events:
         table = np.concatenate(self._tables) if self._tables else np.empty(0, _COLUMNS)
-        return Events(table, tuple(sites), tuple(arrays), tuple(self._barriers), self._dropped, names)
+        barriers, dropped = tuple(self._barriers), self._dropped
+        return Events(table, tuple(sites), tuple(arrays), barriers, tuple(stranded), dropped, names)

@@ -13,6 +13,7 @@ from greenlet import getcurrent
 
 from kernels.recorder import barriers
 from kernels.recorder.arrays import IndexFault
+from kernels.recorder.events import Stranded
 from kernels.recorder.faults import Fault, FaultKind, Faults, Threads
 from kernels.recorder.intrinsics import WARP, Current, Intrinsics, Resolve, Wait
 from kernels.recorder.sites import VERBS, Sites
@@ -57,6 +58,7 @@ class Schedule:
         self._block = 0
         self._kernel: CodeType | None = None
         self.segments = Segments()
+        self.stranded: list[Stranded] = []
         self.current = Current(0, prod(names.block), self._arrive)
 
     def ordered(self, items: Sequence[Any]) -> list[Any]:
@@ -79,6 +81,8 @@ class Schedule:
                 ready = self._met_warps(threads)
                 if not ready and not stopped:
                     ready = self._met_block(threads)
+            sites = self._sites.all
+            self.stranded += [Stranded(block, t.number, sites[t.wait.path[0]].line) for t in threads if t.wait]
             self._interval_ends(None)
         finally:
             for thread in threads:

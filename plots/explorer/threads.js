@@ -43,13 +43,16 @@ class Pane {
     this.fault = null;
     this.starts = [];  // of each interval, in steps
     let steps = 0;
+    const stranded = [...new Set(k.stranded.map(([thread]) => Math.floor(thread / k.perBlock)))];
+    const met = block => k.barriers.filter(b => b[0] === block).length;
     for (let interval = 0; interval < k.intervals; interval++) {
       this.starts.push(steps);
-      const meets = k.barriers.some(b => b[1] === interval) || k.faults.some(f => f.stuck.length && f.at[0] === interval);
+      const meets = k.barriers.some(b => b[1] === interval) || stranded.some(block => met(block) === interval);
       // one step more, in which all wait that ever will
       steps += Math.max(1, ...k.threads.map(t => (t[interval] || []).length)) + Number(meets);
     }
     this.steps = steps;
+    this.stranded = new Map(k.stranded);  // after their block's last barrier
     this.meetings = new Map(k.barriers.map(([block, interval, line, absent]) => [`${block} ${interval}`, { line, absent: new Set(absent) }]));
     this.findOwners();
     this.slider.max = steps - 1;
@@ -167,7 +170,6 @@ class Pane {
   draw() {
     const began = performance.now(), k = this.kernel, at = +this.slider.value;
     const interval = this.starts.findLastIndex(start => start <= at), step = at - this.starts[interval];
-    const stuck = new Map(k.faults.flatMap(f => f.stuck.length && f.at[0] <= interval ? f.stuck : []));
     this.touched = k.arrays.map(() => new Map());
     this.changed = new Set();  // elements of C
     this.fetched = k.arrays.map(() => new Set());  // sectors, by the first warp of the block
@@ -177,7 +179,7 @@ class Pane {
     k.threads.forEach((intervals, thread) => {
       const list = intervals[interval] || [], block = Math.floor(thread / k.perBlock);
       const met = this.meetings.get(`${block} ${interval}`);
-      const waitsAt = !met ? stuck.get(thread) : met.absent.has(thread % k.perBlock) ? undefined : met.line;
+      const waitsAt = !met ? this.stranded.get(thread) : met.absent.has(thread % k.perBlock) ? undefined : met.line;
       if (step < list.length) {
         const number = Math.floor(list[step] / k.span), place = k.places[number], cell = list[step] % k.span;
         state[thread] = "run";
