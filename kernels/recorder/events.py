@@ -57,7 +57,8 @@ class Events:
     """The trace in the order in which it happened; iterate for `Event`s, or use `table` for the bare numbers.
 
     table: a structured array of int32 block, interval (barriers that the block has passed), thread, site (into sites)
-    and array (into arrays), and int64 element (row-major). dropped: how many did not fit in.
+    and array (into arrays), and int64 element (row-major). barriers: where blocks met. stranded: threads that wait for
+    ever, for others or at different places. dropped: how many accesses did not fit in.
     """
 
     table: NDArray[np.void]
