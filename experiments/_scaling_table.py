@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from rich.table import Table
 
-from experiments._tables import marked, print_table, table
+from experiments._tables import gigaflops, marked, print_table, table
 from kernels.ladder import LADDER
 from kernels.measure.results import MatmulPoint
 from kernels.measure.timing import ratio
@@ -26,7 +26,7 @@ def tables(points: Sequence[MatmulPoint]) -> None:
         print_table(_table("GFLOP/s (median) of MxK·KxN; t: a transposed view", others, lambda point: point.shape))
     for point in points:
         if point.status != "ok":
-            print(f"{point.kernel} at {point.shape} {point.status}: {point.reason}")
+            print(f"{point} {point.status}: {point.reason}")
 
 
 def _table(title: str, points: Sequence[MatmulPoint], column: Callable[[MatmulPoint], str]) -> Table:
@@ -41,9 +41,7 @@ def _table(title: str, points: Sequence[MatmulPoint], column: Callable[[MatmulPo
 def _cell(point: MatmulPoint) -> str:
     if not point.samples:
         return "–" if point.status == "skipped" else point.status
-    rate = point.rate.median / 1e9
-    figure = f"{rate:.2g}" if rate < 1 else f"{rate:#.3g}".rstrip(".") if rate < 1000 else f"{rate:,.0f}"
-    return marked(figure, point.seconds)
+    return marked(gigaflops(point.rate.median), point.seconds)
 
 
 def summary(points: Iterable[MatmulPoint]) -> str | None:

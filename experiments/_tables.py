@@ -8,7 +8,7 @@ from rich.table import Table
 
 from kernels.measure.timing import UNSTEADY, Spread
 
-__all__ = ["marked", "print_table", "table"]
+__all__ = ["gigaflops", "marked", "print_table", "table"]
 
 _MARK, _WIDEST = "~", 1000
 
@@ -22,6 +22,12 @@ def table(title: str, name: str, *figures: str, justify: JustifyMethod = "right"
     for figure in figures:
         made.add_column(figure, justify=justify)
     return made
+
+
+def gigaflops(rate: float) -> str:
+    """GFLOP/s to three digits, or whole ones; rate: in FLOP/s."""
+    giga = rate / 1e9
+    return f"{giga:,.0f}" if round(giga) >= 1000 else f"{giga:#.3g}".rstrip(".")
 
 
 def marked(figure: str, *spreads: Spread) -> str:

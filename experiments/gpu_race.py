@@ -219,10 +219,10 @@ def _show(found: Results) -> None:
 
 def _judge(found: Results) -> None:
     points = found.of(MatmulPoint)
-    wrong = [f"{point.kernel} at {point.shape}: {point.reason}" for point in points if point.status == "failed"]
+    wrong = [f"{point}: {point.reason}" for point in points if point.status == "failed"]
     peak = found.gpu_ceilings.peak_flops if found.gpu_ceilings else math.inf
     wrong += [
-        f"{point.kernel} at {point.shape} is " + above("the GPU's peak")
+        f"{point} is " + above("the GPU's peak")
         for point in points
         if point.samples and has_peak(point.kernel, point.rounds_to, found.machine.system) and point.rate.median > peak
     ]

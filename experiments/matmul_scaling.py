@@ -185,7 +185,7 @@ def _show_unfinished(scaling: Scaling) -> None:
 
 def _judge(points: list[MatmulPoint]) -> None:
     if wrong := [point for point in points if point.status == "failed"]:
-        reasons = "; ".join(f"{point.kernel} at {point.shape}: {point.reason}" for point in wrong)
+        reasons = "; ".join(f"{point}: {point.reason}" for point in wrong)
         raise cli.CommandError(reasons, cli.CHECK_FAILED)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from experiments import gallery
 from experiments._published import PUBLISHED
+from experiments._tables import gigaflops
 from kernels import cli
 from kernels.ladder import LADDER
 from kernels.measure import results
@@ -53,8 +54,7 @@ def _rate(files: Sequence[results.Results], kernel: str) -> str:
         if timed:
             near = max(timed, key=lambda point: point.n)
             note = "" if near.n == SIZE else f" (at {near.n})"
-            rate = near.rate.median / 1e9
-            return (f"{rate:.3g}" if round(rate) < 1000 else f"{rate:,.0f}") + note
+            return gigaflops(near.rate.median) + note
     return "not measured"
 
 

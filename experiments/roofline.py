@@ -119,7 +119,7 @@ def _roof(found: Results, point: MatmulPoint) -> tuple[str, float]:
 
 
 def _show(found: Results) -> None:
-    from experiments._tables import marked, print_table, table
+    from experiments._tables import gigaflops, marked, print_table, table
 
     assert found.ceilings is not None
     roofs = table("Measured limits", "roof", "GB/s", "GFLOP/s of multiply-adds fed from it")
@@ -133,10 +133,10 @@ def _show(found: Results) -> None:
             name, roof = _roof(found, point)
             rate = point.rate.median
             share = f"{rate / roof:.1%}" if roof < math.inf else ""
-            figures = f"{point.intensity:.1f}", marked(f"{rate / 1e9:.3g}", point.seconds), share
+            figures = f"{point.intensity:.1f}", marked(gigaflops(rate), point.seconds), share
             rates.add_row(point.kernel, point.shape, *figures, name)
         else:
-            print(f"{point.kernel} at {point.shape} {point.status}: {point.reason}")
+            print(f"{point} {point.status}: {point.reason}")
     print_table(rates)
 
 
@@ -144,9 +144,9 @@ def _judge(found: Results) -> None:
     wrong = []
     for point in found.of(MatmulPoint):
         if point.status == "failed":
-            wrong.append(f"{point.kernel} at {point.shape}: {point.reason}")
+            wrong.append(f"{point}: {point.reason}")
         elif point.samples and point.rate.median > (roof := _roof(found, point))[1]:
-            wrong.append(f"{point.kernel} at {point.shape} is " + above(f"the roof of {roof[0]}"))
+            wrong.append(f"{point} is " + above(f"the roof of {roof[0]}"))
     if wrong:
         raise cli.CommandError("; ".join(wrong), cli.CHECK_FAILED)
 

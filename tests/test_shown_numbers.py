@@ -39,7 +39,7 @@ def test_the_table_is_in_gflops(capsys):
     rates = {"cpu-blas": 12.5e9, "cpu-python": 0.045e9, "cpu-numba-simd": 999.4e9, "cuda-cublas": 51_234e9}
     _scaling_table.tables([_point(name, 64, rate) for name, rate in rates.items()])
     rows = dict(line.split() for line in capsys.readouterr().out.splitlines() if line.strip().startswith("c"))
-    assert rows == {"cpu-blas": "12.5", "cpu-python": "0.045", "cpu-numba-simd": "999", "cuda-cublas": "51,234"}
+    assert rows == {"cpu-blas": "12.5", "cpu-python": "0.0450", "cpu-numba-simd": "999", "cuda-cublas": "51,234"}
 
 
 def test_the_summary_is_of_hand_written_kernels():
@@ -63,7 +63,7 @@ def test_the_roofline_says_its_figures_in_the_units_of_their_columns(tmp_path, c
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["registers", "50"] in rows
     assert ["memory", "2", "1"] in rows  # 1.5 GB/s feed 0.75 GFLOP/s
-    assert ["cpu-blas", "8x8x8", "1.3", "1", "50.0%", "memory"] in rows  # of 1.5 * 4/3 = 2
+    assert ["cpu-blas", "8x8x8", "1.3", "1.00", "50.0%", "memory"] in rows  # of 1.5 * 4/3 = 2
 
 
 def test_a_peak_that_was_measured_again_is_the_one_that_is_kept(tmp_path, monkeypatch):

@@ -87,6 +87,9 @@ class MatmulPoint(msgspec.Struct, frozen=True, tag="matmul"):
     inputs: str = "N(0,1)"
     rounds_to: str = "float32"
 
+    def __str__(self) -> str:
+        return f"{self.kernel} at {self.shape}"
+
     @property
     def shape(self) -> str:
         """As the option --shapes takes it."""
