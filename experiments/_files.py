@@ -35,9 +35,9 @@ def read_or_measure(
 ) -> Results:
     """The result that --from names, or a new one, written where --results says. shows: options that go with --from.
 
-    Ends the command before it measures if --results or --plot cannot be written, or if options say what to measure
-    beside --from. What was measured is written before any of it is shown: no reader who leaves, and no picture that
-    fails, takes it along.
+    Ends the command before it measures if --results or --plot cannot be written, or if beside --from an option says
+    what to measure, and not what is the default. What was measured is written before any of it is shown: no reader who
+    leaves, and no picture that fails, takes it along.
     """
     require_writable(options)
     if options.source:

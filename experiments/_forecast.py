@@ -66,7 +66,8 @@ class Forecast:
         made, took = self._made[kernel]
         once = took / made * flops
         if once > _BITES and kernel.startswith("cuda-") and _has_watchdog():
-            return f"would take {once:.1f} s, and this GPU drives a screen: the system ends what runs for two"
+            why = "this GPU's driver ends a kernel after about two, as where it drives a screen"
+            return f"would take {once:.1f} s, and {why}"
         return f"would take {_duration(once * calls)}" if once * calls > self.limit else None
 
 

@@ -22,7 +22,7 @@ _UNKNOWN, MNIST = "–", "MNIST"
 class Job:
     """One run on one machine. Times in seconds, memory in bytes, energy in joules, price in dollars; None: not known.
 
-    source: where the figures come from. data: which images. file: the name of a result file without its ending.
+    source: where the figures come from. data: which images. file: the result file's name. caveat: as of `Results`.
     """
 
     machine: str
@@ -46,6 +46,7 @@ class Job:
     energy: float | None = None
     transcript: tuple[TranscriptLine, ...] = ()
     file: str = ""
+    caveat: str = ""
 
     @property
     def images(self) -> int:
@@ -80,14 +81,20 @@ def measured(found: Results, path: Path | str, price: float | None) -> list[Job]
     for point in points:
         if point.first_step != 1:
             raise cli.CommandError(f"{path} was resumed at step {point.first_step}: its times are not of the whole job")
-    name = path.stem if isinstance(path, Path) else path
+    name = str(path.with_suffix("")) if isinstance(path, Path) else path
     return [_measured(found, point, found.price if price is None else price, name) for point in points]
 
 
 def distinct(jobs: Sequence[Job]) -> list[Job]:
-    """The jobs, with the file's name behind the machine's where several machines are called alike."""
+    """The jobs, with the file's name, or if need be its path, behind the machine's where several are called alike."""
     alike = Counter(job.machine for job in jobs)
-    return [replace(job, machine=f"{job.machine} ({job.file})") if alike[job.machine] > 1 else job for job in jobs]
+    names = Counter(Path(job.file).name for job in jobs)
+
+    def told(job: Job) -> str:
+        name = Path(job.file).name
+        return f"{job.machine} ({name if names[name] == 1 else job.file})"
+
+    return [replace(job, machine=told(job)) if alike[job.machine] > 1 else job for job in jobs]
 
 
 def _measured(found: Results, point: TrainingPoint, price: float | None, name: str) -> Job:
@@ -117,6 +124,7 @@ def _measured(found: Results, point: TrainingPoint, price: float | None, name: s
         transcript=tuple(point.transcript),
         published=False,
         file=name,
+        caveat=found.caveat,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -91,21 +92,24 @@ class Watched:
             float(loss)  # to read it is to wait for the GPU
 
         def unwatched() -> list[float]:
-            return [seconds / calls for seconds in timing.repeat(steps, min_time=0.25)]
+            return [seconds / calls for seconds in timing.repeat(steps, min_time=0.5)]
 
         samples = unwatched()
         sm_clock = machine.sm_clock() if self._on_gpu else None
-        ways = {"fused": self._marked, "persistent": self._stamped}
+        ways: dict[str, Callable[[], tuple[list[Span], str]]] = {
+            "fused": self._marked,
+            "persistent": partial(self._stamped, samples),
+        }
         way = ways.get(self._name, self._launched if self._on_gpu else self._products)
         try:
-            found = way(samples)
+            spans, clock = way()
         except CannotRecord as error:
             return Recorded([], [], "", str(error))
         if not self._on_gpu:  # where CUPTI, once begun, may slow the launches
             samples += unwatched()  # after as before, as the speed of a machine drifts
-        return found._replace(samples=samples, sm_clock=sm_clock)
+        return Recorded(spans, samples, clock, sm_clock=sm_clock)
 
-    def _products(self, samples: list[float]) -> Recorded:
+    def _products(self) -> tuple[list[Span], str]:
         """The stepwise engine on a CPU: a clock around each product, and what lies between is the rest."""
         from rnn.stepwise import Stepwise
 
@@ -126,9 +130,9 @@ class Watched:
             watch.until_now("loss, sums, update")
             return watch.spans
 
-        return Recorded(_several(step), samples, "the host's clock")
+        return _several(step), "the host's clock"
 
-    def _marked(self, samples: list[float]) -> Recorded:
+    def _marked(self) -> tuple[list[Span], str]:
         """The fused engine: a mark between its parallel regions."""
         engine: FusedCPU = self._engine  # type: ignore[assignment]
         watch = _Stopwatch()
@@ -138,9 +142,9 @@ class Watched:
             engine.train(self._x, self._labels, lambda mark: watch.until_now(_MARKED[mark]))
             return watch.spans
 
-        return Recorded(_several(step), samples, "the host's clock")
+        return _several(step), "the host's clock"
 
-    def _launched(self, samples: list[float]) -> Recorded:
+    def _launched(self) -> tuple[list[Span], str]:
         """The stepwise and the graph engine on a GPU: its records of each launch."""
         from rnn import engines
 
@@ -149,9 +153,9 @@ class Watched:
             engine = engines.create(self._name, self._kernel, self._settings)
             engine.prepare(self._x, self._labels)
             activities = record(lambda: [engine.train(self._x, self._labels) for _ in range(RECORDED + 2)])
-        return Recorded(_middle(launches(activities, RECORDED + 2)), samples, "CUPTI")
+        return _middle(launches(activities, RECORDED + 2)), "CUPTI"
 
-    def _stamped(self, samples: list[float]) -> Recorded:
+    def _stamped(self, samples: list[float]) -> tuple[list[Span], str]:
         """The persistent engine: what block 0 stamped, in clocks of its SM.
 
         The clock's rate makes seconds of them. To stretch them to a step's measured time instead would hide what a step
@@ -164,7 +168,7 @@ class Watched:
             raise CannotRecord("the driver does not tell the clock of the GPU's multiprocessors")
         spans = _middle([[(_STAMPED[phase], clocks / megahertz / 1e6) for phase, clocks in step] for step in stamped])
         gap = median(samples) - _length(spans)
-        return Recorded([*spans, ("launch gap", gap)] if gap > 0 else spans, samples, "the clock of block 0")
+        return [*spans, ("launch gap", gap)] if gap > 0 else spans, "the clock of block 0"
 
 
 def launches(activities: Sequence[Activity], steps: int) -> list[list[Span]]:

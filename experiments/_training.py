@@ -13,7 +13,7 @@ import msgspec
 
 from kernels import cli
 from kernels.measure.energy import Meters
-from kernels.measure.results import TrainingPoint
+from kernels.measure.results import Results, TrainingPoint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 __all__ = ["train"]
 
 
-def train(module: str, arguments: Sequence[str], *, show: bool) -> TrainingPoint:
-    """What `python -m module` measured, with real, user, sys and energy of the whole process.
+def train(module: str, arguments: Sequence[str], *, show: bool) -> Results:
+    """What `python -m module` wrote of one run, with real, user, sys and energy of the whole process.
 
     show: pass its lines on. Where it fails, its own error line and exit code end the command.
     """
     # stderr is a file: a pipe is read only after stdout's end, and a child that fills it before would wait for ever
-    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "stderr").open("w+", encoding="utf-8") as errors:
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "stderr").open("w+", errors="replace") as errors:
         file = Path(folder) / "run.json"
         command = [sys.executable, "-m", module, *arguments, "--results", str(file)]
         meters, before, begin = Meters(), _children(), time.perf_counter()
@@ -50,13 +50,13 @@ def train(module: str, arguments: Sequence[str], *, show: bool) -> TrainingPoint
             errors.seek(0)
             sys.stderr.write(errors.read())
             sys.exit(child.returncode if child.returncode > 0 else cli.CHECK_FAILED)
-        (point,) = cli.read_results(file).points
-    assert isinstance(point, TrainingPoint)
+        found = cli.read_results(file)
+    (point,) = found.of(TrainingPoint)
     point = msgspec.structs.replace(point, energy=meters.joules)
-    if before is None or after is None:
-        return point
-    user, system = after[0] - before[0], after[1] - before[1]
-    return msgspec.structs.replace(point, real=real, user=user, sys=system)
+    if before and after:
+        user, system = after[0] - before[0], after[1] - before[1]
+        point = msgspec.structs.replace(point, real=real, user=user, sys=system)
+    return msgspec.structs.replace(found, points=[point])
 
 
 def _children() -> tuple[float, float] | None:

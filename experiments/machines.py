@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from experiments import _files, _header
 from kernels import cli
 from kernels.measure import results
@@ -112,11 +114,13 @@ def _measure(options: argparse.Namespace, arguments: list[str], others: Sequence
     from experiments._training import train
 
     busy = _header.warn_if_busy()
-    point = train("rnn.train", JOB, show=True)
+    trained = train("rnn.train", JOB, show=True)
     price = options.price[-1] if options.price else None
     found: Results = results.new(
-        "experiments.machines", arguments, [point], ceilings=None, price=price, busy_cores=busy
+        "experiments.machines", arguments, trained.points, ceilings=None, price=price, busy_cores=busy
     )
+    # which GPU comes first, who used it knows
+    found = msgspec.structs.replace(found, machine=trained.machine)
     cli.write_results(options.results, found)
     own = _jobs.measured(found, "this machine", price)
     if others:
@@ -133,6 +137,8 @@ def _show(jobs: Sequence[Job], years: float) -> None:
         made.add_row(name, *figures)
     print_table(made)
     for job in jobs:
+        if job.caveat:
+            print(f"{job.machine}: measured while {job.caveat}")
         if job.price is None and not job.published:
             print(f"{job.machine}: its price is not known; --price DOLLARS tells it")
     for job in jobs[1:]:
@@ -153,6 +159,7 @@ def runs(jobs: Sequence[Job]) -> list[Run]:
             accuracy=job.accuracy_first_128,
             steps=job.steps,
             transcript=job.transcript,
+            caveat=job.caveat,
         )
         for job in jobs
     ]

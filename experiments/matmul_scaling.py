@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> None:
     p = parser()
     options = p.parse_args(arguments)
     with cli.errors_as_lines():
-        if options.list:
+        if options.list and not options.source:
             _list()
         elif options.verify_only and not options.source:
             _files.require_writable(options)

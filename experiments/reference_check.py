@@ -223,7 +223,8 @@ def _whole_run(
     arguments += ["--batch-size", str(settings.batch_size), "--hidden", str(settings.hidden)]
     arguments += ["--steps", str(options.steps), "--threads", str(options.threads)]
     arguments += ["--data", str(options.data)] if options.data else []
-    return train(module, arguments, show=False)
+    (point,) = train(module, arguments, show=False).of(TrainingPoint)
+    return point
 
 
 if __name__ == "__main__":

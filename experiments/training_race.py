@@ -147,6 +147,8 @@ def _judge(found: Results) -> None:
 
 def _share_of_peak(found: Results, point: StepPoint) -> float | None:
     """Of the measured peak of what it ran on; None where that does not bound it."""
+    if point.on_gpu is None and found.gpu_ceilings:
+        return None
     limits = found.gpu_ceilings if point.on_gpu else found.ceilings
     if limits is None or not has_peak(point.contestant, point.rounds_to, found.machine.system):
         return None

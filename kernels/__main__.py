@@ -57,9 +57,8 @@ def _print_ladder() -> None:
     from kernels.cuda.offline import why_no_compiler
     from kernels.measure.machine import describe
 
-    console = Console()
+    console, reasons = Console(), available()
     console.print(describe().sentence(), highlight=False)
-    reasons = available()
     # what keeps many kernels from running is said once
     common = [reason for reason, count in Counter(filter(None, reasons.values())).items() if count > 1]
     for spec in LADDER:
@@ -88,16 +87,12 @@ def _print_compiled(architectures: list[int]) -> None:
     from rich.console import Console
 
     from kernels.cuda import offline
-    from kernels.cuda.compile import CompileError
     from kernels.progress import named
 
     if missing := offline.why_no_compiler():
         raise CommandError(missing, ABSENT)
-    try:
-        with named(len(offline.jobs(architectures=architectures))) as announce:
-            rows = offline.gate(architectures=architectures, announce=announce)
-    except CompileError as error:
-        raise CommandError(str(error), CHECK_FAILED) from error
+    with named(len(offline.jobs(architectures=architectures))) as announce:
+        rows = offline.gate(architectures=architectures, announce=announce)
     console = Console()
     _print_table(console, rows, architectures)
     problems = [problem for row in rows for problem in row.problems]

@@ -54,8 +54,8 @@ class Reference:
     def of(cls, a: NDArray, b: NDArray) -> Reference:
         """Reference for a (M,K) · b (K,N); uses 16 bytes per c(i,j), and meanwhile 8 for each number of b.
 
-        A strip of rows at a time: a GPU that drives a screen is reset where a kernel runs for seconds, as a large
-        product in float64 would on most of them.
+        A strip of rows at a time: where a GPU drives a screen, its driver ends a kernel that runs for seconds, as a
+        large product in float64 would on most of them.
         """
         (m, k), n = a.shape, b.shape[1]
         b64 = b.astype(np.float64)

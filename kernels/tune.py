@@ -45,12 +45,12 @@ def main(arguments: list[str] | None = None) -> None:
         for kernel in chosen:
             if kernel.name not in _tunable():
                 raise cli.CommandError(f"{kernel.name} has no sizes to choose from; {', '.join(_tunable())} have")
-        try:
-            for kernel in chosen:
-                for choice in _tune(PROGRAMS[kernel.name]):
+        for kernel in chosen:
+            for choice in _tune(PROGRAMS[kernel.name]):
+                try:
                     write_tuned([choice])  # at once: what was found is kept, whatever ends the rest
-        except OSError as error:
-            raise cli.CommandError(f"cannot write {tuned_file()}: {error.strerror}", cli.CHECK_FAILED) from error
+                except OSError as error:
+                    raise cli.CommandError(f"cannot write {tuned_file()}: {error}", cli.CHECK_FAILED) from error
         print(f"wrote {tuned_file()}")
 
 

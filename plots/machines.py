@@ -31,6 +31,7 @@ class Run:
     accuracy: float
     steps: int
     transcript: tuple[TranscriptLine, ...]
+    caveat: str = ""
 
 
 def draw(runs: Sequence[Run], theme: str = "light") -> Figure:
@@ -49,7 +50,8 @@ def draw(runs: Sequence[Run], theme: str = "light") -> Figure:
             axes.grid(True)
         left.set_yticks(ticks)
         figure.legend(*_legend(left, runs, colour), fontsize=10, loc="outside lower left", ncols=min(3, len(runs)))
-        entitle(figure, "The same training on several machines")
+        caption = "\n".join(f"{run.machine}: measured while {run.caveat}" for run in runs if run.caveat)
+        entitle(figure, "The same training on several machines", caption)
     return figure
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,13 +46,18 @@ def settings(options: argparse.Namespace, saved: checkpoint.Checkpoint | None) -
 def command(arguments: Sequence[str], processes: int) -> str:
     """What goes on with a run of these arguments."""
     launcher = [] if processes == 1 else ["mpiexec", "-n", str(processes)]
-    again = [shlex.quote(argument) for argument in arguments if argument != "--resume"]
+    again = [_quoted(argument) for argument in arguments if argument != "--resume"]
     return " ".join([*launcher, _python(), "-m rnn.train", *again, "--resume"])
 
 
 def _python() -> str:
     """What runs this, as the shell finds it: where no environment is activated, by its path."""
-    if shutil.which("python") == sys.executable:
-        return "python"
     path, here = Path(sys.executable), Path.cwd()
-    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
+    # Windows finds python.EXE
+    if (shutil.which("python") or "").casefold() == str(path).casefold():
+        return "python"
+    return _quoted(str(path.relative_to(here) if path.is_relative_to(here) else path))
+
+
+def _quoted(argument: str) -> str:
+    return subprocess.list2cmdline([argument]) if sys.platform == "win32" else shlex.quote(argument)

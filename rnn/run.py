@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from kernels import Kernel, cli, progress
 from kernels.contract import VerificationError
+from kernels.cuda.requirements import wants_gpu
 from kernels.measure import machine, results, timing
 from rnn import checkpoint, engines, report, resume
 from rnn.batches import Batches, as_steps
@@ -95,10 +96,9 @@ class Run:
     # -- before training
 
     def _choose_engine(self, saved: checkpoint.Checkpoint | None) -> None:
-        kernel = cli.get_kernel(self.asked)
-        if kernel.spec.family == "cuda":
+        if wants_gpu(self.asked):
             self.team.use_gpu()
-            kernel = cli.get_kernel(self.asked)  # that GPU may run other kernels than the first does
+        kernel = cli.get_kernel(self.asked)
         # another kernel's engine may not exist for this one: a run may move between CPU and GPU
         before = saved.header.engine if saved and saved.header.kernel == kernel.name else "auto"
         asked = self.options.engine or before

@@ -44,7 +44,9 @@ def on_gpus(aware: bool) -> None:
     cuda = next(spec for spec in kernels.LADDER if spec.family == "cuda")
     patch.setattr(local, "is_cuda_aware", lambda: aware)
     with pytest.MonkeyPatch.context() as once:
-        once.setattr(kernels, "get", lambda name: kernels.Kernel(cuda, fake_cupy.multiply))
+        once.setattr(local, "wants_gpu", lambda name: True)
+        # asked for on the GPU that will run it
+        once.setattr(kernels, "get", lambda name: kernels.Kernel(cuda, fake_cupy.multiply) if used else None)
         by = "from GPU to GPU" if aware else "through the host's memory"
         assert local.local().name == f"{cuda.name}, panels {by}"
     assert used == [ranks.COMM.rank % 2]

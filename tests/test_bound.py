@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,6 +52,19 @@ def test_one_wrong_component_is_found_and_named(times: float) -> None:
     c[2, 1] += np.float32(times * reference.gamma * reference.magnitude[2, 1])
     with pytest.raises(VerificationError, match=r"mine is wrong.*c\(2,1\)"):
         reference.check(c, "mine")
+
+
+def test_no_more_rows_are_multiplied_at_a_time_than_a_watchdog_lets(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Watched(np.ndarray):
+        def __matmul__(self, other: Any) -> Any:
+            heights.append(len(self))
+            return self.view(np.ndarray) @ other
+
+    heights: list[int] = []
+    a, b = np.ones((2000, 3), np.float32).view(Watched), np.ones((3, 2), np.float32)
+    np.testing.assert_array_equal(Reference.of(a, b).exact, np.full((2000, 2), 3.0))
+    assert max(heights) <= 256
+    assert sum(heights) == 2 * 2000, "exact and magnitude"
 
 
 def test_all_rows_of_a_tall_product_are_checked() -> None:

@@ -8,11 +8,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.progress import Progress, TaskID
 
 from experiments import __main__ as index
-from kernels import cli, names
+from kernels import cli, names, progress
 from kernels.cuda.compile import CompileError
 from kernels.measure import results
 from kernels.threads import cores
@@ -175,3 +177,19 @@ def test_an_experiment_is_no_argument(name: str, says: str, capsys: pytest.Captu
         index.main([name, "--quick"])
     assert stop.value.code == cli.USAGE
     assert says in capsys.readouterr().err
+
+
+def test_what_is_under_way_is_not_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[tuple[object, float]] = []
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    update = Progress.update
+
+    def noting(self: Progress, task: TaskID, **changes: Any) -> None:
+        update(self, task, **changes)
+        shown.append((changes["description"], self.tasks[0].completed))
+
+    monkeypatch.setattr(Progress, "update", noting)
+    with progress.named(2) as advance:
+        advance("first")
+        advance("second")
+    assert shown == [("first", 0), ("second", 1)]

@@ -63,7 +63,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_compiled_once(nvrtc: Nvrtc, source: Path) -> None:
-    text = "#pragma once\nint part;\n\nint whole;\n"
+    text = '#line 1 "part.cuh"\n#pragma once\nint part;\n#line 2 "whole.cu"\nint whole;\n'
     first = compiler.cubin(source, ("-DX=1",), "90a")
     assert first.read_text() == text + "\0", "as long as the compiler made it"
     assert compiler.cubin(source, ("-DX=1",), "90a") == first
@@ -81,9 +81,12 @@ def test_anew_when_anything_changes(nvrtc: Nvrtc, source: Path) -> None:
 
 def test_a_header_of_two_files_is_there_once(source: Path) -> None:
     (source.parent / "other.cuh").write_text('#include "part.cuh"\nint other;\n')
-    source.write_text('#include "part.cuh"\n#include "other.cuh"\n#include "missing.cuh"\nint whole;\n')
-    whole = '#pragma once\nint part;\n\n\nint other;\n\n#include "missing.cuh"\nint whole;\n'
-    assert compiler.with_includes(source) == whole
+    source.write_text('#include "part.cuh"  // first\n#include "other.cuh"\n#include "missing.cuh"\nint whole;\n')
+    assert compiler.with_includes(source).splitlines() == [
+        '#line 1 "part.cuh"', "#pragma once", "int part;", '#line 2 "whole.cu"',
+        '#line 1 "other.cuh"', "", "int other;", '#line 3 "whole.cu"',
+        '#include "missing.cuh"', "int whole;",
+    ]  # fmt: skip
 
 
 def test_an_error_holds_what_the_compiler_said_and_leaves_nothing(nvrtc: Nvrtc, source: Path) -> None:

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kernels
+from kernels import extras
 from kernels.contract import Reference
 from kernels.cuda import arrays, launch, requirements, sizes
 from kernels.cuda.programs import PROGRAMS
@@ -68,6 +69,12 @@ def no_tuned_sizes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_sizes_that_cannot_work_are_refused(make: Any, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         make()
+
+
+def test_only_memory_whose_size_the_compiler_knows_ends_at_48_kib() -> None:
+    assert Pipelined(256, 128, 32, 8, 16, 2).shared_bytes == 100_352
+    with pytest.raises(ValueError, match="50176 bytes"):
+        Vector(256, 128, 32, 8, 16)
 
 
 @pytest.mark.parametrize("tile", [*PROGRAMS["cuda-cupy-tensor"].tiles, Tensor(128, 32, 32, 32, 32, 3, 1, 1)], ids=str)
@@ -320,8 +327,11 @@ def test_each_gpu_is_asked_for_itself(gpu: Any, cupy: Any) -> None:
 def test_a_compiler_that_knows_another_generation_of_chips(gpu: Any, cupy: Any) -> None:
     cupy.cuda.nvrtc.getVersion = lambda: (13, 5)
     cupy.cuda.nvrtc.getSupportedArchs = lambda: (75, 80, 121)
-    said = "the compiler of CUDA 13.5 makes code for compute capability 7.5 to 12.1, GTX 1070 Ti has 6.1: "
-    assert str(requirements.why_not(find("cuda-cublas"))).startswith(said)
+    said = "the compiler of CUDA 13.5 makes no code for compute capability 6.1, which GTX 1070 Ti has: "
+    assert requirements.why_not(find("cuda-cublas")) == said + extras.install("cuda12")
+    gpu.current, gpu.name, gpu.architecture = 1, "B300", "103"
+    assert str(requirements.why_not(find("cuda-cublas"))).endswith(extras.install("cuda13"))
+    gpu.current = 0
     assert kernels.resolve("auto").startswith("cpu-"), "no GPU that nothing can be compiled for"
 
 
@@ -377,3 +387,13 @@ def test_a_cupy_that_cannot_be_imported(gpu: Any, monkeypatch: pytest.MonkeyPatc
 def test_a_cupy_that_finds_nowhere_to_write(gpu: Any) -> None:
     gpu.error = OSError(30, "Read-only file system", "/root/.cupy")
     assert "name a folder that it may write with CUPY_CACHE_DIR" in str(requirements.why_not(find("cuda-cublas")))
+
+
+def test_a_gpu_is_chosen_before_a_kernel_is_asked_for_where_one_may_be_wanted(
+    gpu: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, wanted in (("cuda-cupy-hopper", True), ("cuda", True), ("auto", True), ("numba", False), ("x", False)):
+        assert requirements.wants_gpu(name) is wanted
+    gpu.packages = ["cupy-cuda12x", "cupy-cuda13x"]
+    requirements._why_no_cupy.cache_clear()
+    assert not requirements.wants_gpu("cuda"), "a CuPy that does not work can choose none"

@@ -99,6 +99,6 @@ def test_no_kernel_runs_into_a_watchdog(watchdog: bool, skipped: bool, monkeypat
         forecast.learn(name, 0.3, 10**9)
     reason = forecast.too_long("cuda-cupy-naive", 10**10, 1)
     assert (reason is not None) is skipped
-    assert not skipped or "would take 3.0 s, and this GPU drives a screen" in str(reason)
+    assert not skipped or "would take 3.0 s, and this GPU's driver ends a kernel after about two" in str(reason)
     assert forecast.too_long("cuda-cupy-naive", 4 * 10**9, 1) is None
     assert forecast.too_long("cpu-python", 10**10, 1) is None

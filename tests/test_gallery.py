@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 from matplotlib.colors import to_rgba
 from matplotlib.text import Text
@@ -39,7 +40,7 @@ def test_a_stale_readme_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     stale = tmp_path / "README.md"
     stale.write_text(readme.README.read_text(encoding="utf-8").replace("`cpu-python`", "`cpu-snake`"), encoding="utf-8")
     monkeypatch.setattr(readme, "README", stale)
-    assert fails(readme.main, "--check")[0] == cli.CHECK_FAILED
+    assert fails(readme.main, "--check") == cli.CHECK_FAILED
 
 
 def test_committed_results_are_clean_and_of_this_schema() -> None:
@@ -78,6 +79,18 @@ def test_every_picture_of_the_gallery_can_be_drawn(name: str, theme: str) -> Non
         assert page.xmin <= box.xmin < box.xmax <= page.xmax, text
         assert page.ymin <= box.ymin < box.ymax <= page.ymax, text
         assert text.get_fontsize() * scale >= 10, text
+
+
+@pytest.mark.parametrize("name", sorted(gallery.pictures().keys() - {"accuracy", "machines"}))
+def test_every_picture_of_times_tells_that_the_machine_was_busy(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def said() -> set[str]:
+        figure = gallery.pictures()[name]("light")
+        return {text.get_text() for text in figure.findobj(Text) if "other programs kept 1.6 of" in text.get_text()}
+
+    committed = gallery.committed
+    assert not said()
+    monkeypatch.setattr(gallery, "committed", lambda name: msgspec.structs.replace(committed(name), busy_cores=1.6))
+    assert len(said()) == 1
 
 
 def test_the_gallery_holds_its_pictures_and_no_others() -> None:

@@ -162,3 +162,13 @@ def test_architectures_are_for_compiling(monkeypatch: pytest.MonkeyPatch, capsys
         command.main()
     assert stop.value.code == 2
     assert "add --compile" in capsys.readouterr().err
+
+
+def test_the_gpu_in_use_is_known_before_the_machine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    describe = machine.describe
+    monkeypatch.setattr(command, "available", lambda: asked.append("kernels") or dict.fromkeys(kernels.names()))
+    monkeypatch.setattr(machine, "describe", lambda: asked.append("machine") or describe())
+    monkeypatch.setattr("sys.argv", ["kernels"])
+    command.main()
+    assert asked == ["kernels", "machine"]

@@ -225,7 +225,7 @@ def test_times_are_those_of_the_process(tmp_path: Path, monkeypatch: pytest.Monk
         "    pass\n"
     )
     monkeypatch.chdir(tmp_path)
-    point = _training.train("works", [], show=False)
+    (point,) = _training.train("works", [], show=False).of(results.TrainingPoint)
     assert 0.6 < point.user + point.sys < 1.5
     assert 1.1 < point.real < 20
 
@@ -304,13 +304,21 @@ def test_machines_that_are_called_alike_are_told_apart(tmp_path: Path, capsys: p
     files = []
     for name in ("mine", "yours"):
         files.append(tmp_path / f"{name}.json")
-        results.write(files[-1], results.new("rnn.train", [], [training_point()], ceilings=None))
+        busy = 1.6 if name == "yours" else 0.0
+        results.write(files[-1], results.new("rnn.train", [], [training_point()], ceilings=None, busy_cores=busy))
     picture = tmp_path / "m.svg"
     machines.main([*map(str, files), "--plot", str(picture)])
     shown = capsys.readouterr().out
     for said in (shown, picture.read_text()):
         assert "(mine)" in said
         assert "(yours)" in said
+        assert said.count("measured while other programs kept 1.6") == 1
+    elsewhere = tmp_path / "other" / "mine.json"
+    elsewhere.parent.mkdir()
+    elsewhere.write_bytes(files[0].read_bytes())
+    machines.main([str(files[0]), str(elsewhere)])
+    shown = capsys.readouterr().out
+    assert all(f"({file.with_suffix('')})" in shown for file in (files[0], elsewhere))
     machines.main([str(files[0])])
     shown = capsys.readouterr().out
     assert "(mine)" not in shown

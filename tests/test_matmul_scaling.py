@@ -115,7 +115,7 @@ def test_a_wrong_kernel_fails_the_run_and_is_not_timed(
     extra: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "run.json"
-    code, _ = fails(matmul_scaling.main, "--kernel", "cpu-blas", *TWO_SIZES, "--results", str(file), *extra)
+    code = fails(matmul_scaling.main, "--kernel", "cpu-blas", *TWO_SIZES, "--results", str(file), *extra)
     assert code == cli.CHECK_FAILED
     assert "cpu-blas is wrong" in capsys.readouterr().err
     if not extra:
@@ -128,7 +128,7 @@ def test_a_rate_above_the_measured_peak_is_rejected(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("kernels.measure.ceilings.measure", lambda threads: Ceilings(threads, 1e3, 1e9))
-    code, _ = fails(matmul_scaling.main, "--kernel", "cpu-blas", *TWO_SIZES)
+    code = fails(matmul_scaling.main, "--kernel", "cpu-blas", *TWO_SIZES)
     assert code == cli.CHECK_FAILED
     said = capsys.readouterr().err
     assert (
@@ -190,7 +190,7 @@ def test_bad_input_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    assert fails(matmul_scaling.main, *arguments)[0] == code
+    assert fails(matmul_scaling.main, *arguments) == code
     shown = capsys.readouterr()
     assert shown.err.count("\n") == 1
     assert says in shown.err
@@ -261,11 +261,11 @@ def test_from_measures_nothing_whatever_stands_beside_it(
 ) -> None:
     monkeypatch.setattr(Scaling, "run", lambda self: pytest.fail("it measures"))
     committed = str(gallery.RESULTS / "matmul_scaling.json")
-    assert fails(matmul_scaling.main, "--from", committed, "--verify-only")[0] == cli.USAGE
+    assert fails(matmul_scaling.main, "--from", committed, "--verify-only") == cli.USAGE
     matmul_scaling.main(["--from", committed])
     assert "cpu-numba-simd" in capsys.readouterr().out
     missing = str(tmp_path / "missing" / "x.json")
-    assert fails(matmul_scaling.main, "--verify-only", "--results", missing)[0] == cli.USAGE
+    assert fails(matmul_scaling.main, "--verify-only", "--results", missing) == cli.USAGE
 
 
 def test_a_kernel_that_breaks_down_leaves_the_others_their_points(
@@ -284,7 +284,7 @@ def test_a_kernel_that_breaks_down_leaves_the_others_their_points(
     monkeypatch.setattr(numba_serial, "product", above(32))
     file = tmp_path / "run.json"
     arguments = ["--kernel", "cpu-numba-serial", "cpu-blas", *TWO_SIZES, "--results", str(file)]
-    code, _ = fails(matmul_scaling.main, *arguments)
+    code = fails(matmul_scaling.main, *arguments)
     said = capsys.readouterr().err
     assert code == cli.CHECK_FAILED
     assert "error: cpu-numba-serial at 33x33x33: RuntimeError: an illegal instruction\n" in said
@@ -295,7 +295,7 @@ def test_a_kernel_that_breaks_down_leaves_the_others_their_points(
         ("cpu-numba-serial", 33): "failed", ("cpu-blas", 33): "ok",
     }  # fmt: skip
     monkeypatch.setattr(blas, "product", above(0))  # from the first call on
-    assert fails(matmul_scaling.main, *arguments)[0] == cli.CHECK_FAILED
+    assert fails(matmul_scaling.main, *arguments) == cli.CHECK_FAILED
     points = results.read(file).of(results.MatmulPoint)
     assert [point.status for point in points if point.kernel == "cpu-blas"] == ["failed"] * 2
 

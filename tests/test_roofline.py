@@ -27,7 +27,7 @@ def test_a_point_above_a_roof_fails_the_run(tmp_path: Path, capsys: pytest.Captu
             roofline.main(["--from", str(file), "--plot", str(tmp_path / "roofline.png")])
             assert "L1" in capsys.readouterr().out
         else:
-            assert fails(roofline.main, "--from", str(file))[0] == code
+            assert fails(roofline.main, "--from", str(file)) == code
             said = capsys.readouterr().err
             assert "above the roof of L1, which may have been measured while other programs ran: run again" in said
 

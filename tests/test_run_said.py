@@ -12,7 +12,7 @@ import pytest
 
 from kernels import cli
 from kernels.measure import results
-from rnn import report, resume, train
+from rnn import report, resume, run, train
 from tests import idx
 
 SMALL = ["--batch-size", "8", "--hidden", "4", "--display-step", "3"]
@@ -36,6 +36,7 @@ def _fails(arguments, capsys):
         ("my env/bin/python", "/usr/bin/python", "'my env/bin/python'"),
         ("my env/bin/python", None, "'my env/bin/python'"),
         ("/opt/python", "/usr/bin/python", "/opt/python"),
+        ("env/Scripts/python.exe", "env/Scripts/python.EXE", "python"),
     ],
 )
 def test_the_command_that_continues_can_be_pasted(python, path, named, tmp_path, monkeypatch):
@@ -44,6 +45,9 @@ def test_the_command_that_continues_can_be_pasted(python, path, named, tmp_path,
     monkeypatch.setattr(shutil, "which", lambda name: path and str(tmp_path / path))
     said = resume.command(["--data", "my images", "--resume"], 1)
     assert said == f"{named} -m rnn.train --data 'my images' --resume"
+    with monkeypatch.context() as windows:
+        windows.setattr(sys, "platform", "win32")
+        assert resume.command(["--data", "my images"], 1).endswith(' -m rnn.train --data "my images" --resume')
     assert resume.command([], 2) == f"mpiexec -n 2 {named} -m rnn.train --resume"
 
 
@@ -84,3 +88,24 @@ def test_what_is_said_at_the_end_is_what_is_written(data, tmp_path, capsys, monk
 
 def test_a_minute_has_sixty_seconds():
     assert report.time_lines(59.9997, 119.9996, 0).startswith("real\t1m0.000s\nuser\t2m0.000s")
+
+
+def test_a_kernel_is_asked_for_on_the_gpu_that_will_run_it(monkeypatch):
+    happened = []
+    monkeypatch.setattr(run, "wants_gpu", lambda name: name == "cuda")
+    monkeypatch.setattr(cli, "get_kernel", happened.append)
+    for asked, expected in (("cuda", ["gpu", "cuda"]), ("numba", ["numba"])):
+        happened.clear()
+        team = SimpleNamespace(use_gpu=lambda: happened.append("gpu"))
+        with pytest.raises(AttributeError):  # there is no kernel to go on with
+            run.Run._choose_engine(
+                SimpleNamespace(asked=asked, team=team, options=SimpleNamespace(engine="auto")), None
+            )
+        assert happened == expected
+
+
+@pytest.mark.parametrize(
+    ("threads", "parallel", "said"), [(1, None, "1 thread"), (2, None, "2 threads"), (1, object(), "1 thread each")]
+)
+def test_threads_are_counted_in_words(threads, parallel, said):
+    assert run.Run._threads(SimpleNamespace(options=SimpleNamespace(threads=threads), parallel=parallel)) == said

@@ -114,6 +114,15 @@ def test_the_race_holds_each_to_the_peak_of_its_own_processor(on_gpu, share, cap
     assert share in capsys.readouterr().out.split()
 
 
+def test_a_race_on_a_gpu_that_does_not_tell_who_ran_there_is_held_to_no_peak(capsys):
+    """As files of before."""
+    point = results.StepPoint("x", 128, 128, 2, "ok", samples=[1e-6] * 7, first_call=1.0)
+    found = results.new("x", [], [point], Ceilings(2, 1e9, 1e9), gpu_ceilings=Ceilings(1, 1e12, 1e9))
+    training_race._show(found)
+    training_race._judge(found)
+    assert "%" not in capsys.readouterr().out
+
+
 def test_a_race_is_shown_and_drawn_again(tmp_path, capsys):
     picture = tmp_path / "race.png"
     training_race.main(["--from", str(gallery.RESULTS / "training_race.json"), "--plot", str(picture)])
@@ -209,15 +218,18 @@ def test_the_step_of_median_length_is_shown():
     assert _timelines._middle(steps) == [("gates", 2.0)]
 
 
-def test_the_last_price_is_the_measured_machines(tmp_path, monkeypatch):
+def test_the_last_price_is_the_measured_machines_which_who_trained_describes(tmp_path, monkeypatch):
     from experiments import machines
     from tests.points import training_point
 
     other, mine = tmp_path / "other.json", tmp_path / "mine.json"
     results.write(other, results.new("x", [], [training_point()], None))
-    monkeypatch.setattr("experiments._training.train", lambda *_, **__: training_point())
+    trained = results.new("x", [], [training_point()], None)
+    trained = msgspec.structs.replace(trained, machine=msgspec.structs.replace(trained.machine, cpu="its own"))
+    monkeypatch.setattr("experiments._training.train", lambda *_, **__: trained)
     machines.main([str(other), "--measure", "--price", "100", "--price", "200", "--results", str(mine)])
     assert results.read(mine).price == 200
+    assert results.read(mine).machine.cpu == "its own"
 
 
 def test_a_mark_is_of_the_first_128_images():

@@ -259,6 +259,7 @@ def test_the_products_and_what_lies_between_are_the_whole_step(monkeypatch: pyte
     monkeypatch.setattr(timing, "repeat", lambda call, min_time: [1.0])
     # a width of 10 is also that of the output: the products are told by their order
     found = Watched("stepwise", "cpu-blas", Settings(hidden=10, batch_size=4)).record()
+    assert found.samples == [1.0] * 2, "before and after"
     own = TimelinePoint("stepwise", "cpu-blas", 4, 10, 1, "ok", spans=found.spans)
     forward, loss, back = ["gates", "matmul"] * 29, ["loss, sums, update", "matmul"] * 2, ["gates", "matmul"] * 28
     assert [phase for phase, _ in own.spans] == [*forward, *loss, *back, "loss, sums, update"]

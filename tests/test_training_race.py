@@ -26,7 +26,7 @@ def test_race_refuses_a_contestant_with_another_loss(
     monkeypatch.setattr("kernels.measure.ceilings.measure", lambda threads: Ceilings(threads, 1e18, 1e9))
     entries = {"right": Contestant(_two), "wrong": Contestant(_a_little_more), "bent": Contestant(_another_gradient)}
     _race_of(monkeypatch, entries)
-    code, _ = fails(training_race.main, "--rounds", "1")
+    code = fails(training_race.main, "--rounds", "1")
     shown = capsys.readouterr()
     assert code == cli.CHECK_FAILED
     assert "wrong: loss 2.001000 at step 1, float64 has 2.000000" in shown.err
@@ -44,7 +44,7 @@ def test_race_goes_on_without_a_contestant_that_breaks_down(
     monkeypatch.setattr("kernels.measure.ceilings.measure", lambda threads: Ceilings(threads, 1e18, 1e9))
     _race_of(monkeypatch, {"broken": Contestant(_breaks_down), "right": Contestant(_two)})
     file = tmp_path / "race.json"
-    assert fails(training_race.main, "--rounds", "1", "--results", str(file))[0] == cli.CHECK_FAILED
+    assert fails(training_race.main, "--rounds", "1", "--results", str(file)) == cli.CHECK_FAILED
     assert "broken: broken stopped; what it said stands above" in capsys.readouterr().err
     statuses = {point.contestant: point.status for point in results.read(file).of(results.StepPoint)}
     assert statuses == {"broken": "failed", "right": "ok"}
@@ -73,7 +73,7 @@ def test_race_goes_on_without_a_contestant_that_breaks_down_later(
     monkeypatch.setattr("kernels.measure.ceilings.measure", lambda threads: Ceilings(threads, 1e18, 1e9))
     _race_of(monkeypatch, {"tired": Contestant(_tires_out), "right": Contestant(_two)})
     file = tmp_path / "race.json"
-    assert fails(training_race.main, "--rounds", "2", "--results", str(file))[0] == cli.CHECK_FAILED
+    assert fails(training_race.main, "--rounds", "2", "--results", str(file)) == cli.CHECK_FAILED
     points = {point.contestant: point for point in results.read(file).of(results.StepPoint)}
     assert (points["tired"].status, points["right"].status) == ("failed", "ok")
     assert len(points["right"].samples) >= 2
@@ -84,7 +84,7 @@ def test_race_refuses_a_step_faster_than_the_arithmetic(
 ) -> None:
     _race_of(monkeypatch, {"magic": Contestant(_two)})
     monkeypatch.setattr("kernels.measure.ceilings.measure", lambda threads: Ceilings(threads, 1e12, 1e10))
-    assert fails(training_race.main, "--rounds", "1")[0] == cli.CHECK_FAILED
+    assert fails(training_race.main, "--rounds", "1") == cli.CHECK_FAILED
     assert "magic is above the machine's peak, which may have been measured" in capsys.readouterr().err
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from kernels.cache import cache
@@ -54,20 +55,22 @@ def _compile(text: str, name: str, options: tuple[str, ...]) -> bytes:
 def with_includes(source: Path) -> str:
     """The file's text with its own headers in place, each once: one text tells whether anything has changed.
 
-    A header that is not there stays for the compiler to complain of.
+    Lines keep their numbers for the compiler's messages. A header that is not there stays for it to complain of.
     """
     seen: set[Path] = set()
 
-    def text(file: Path) -> str:
-        def included(found: re.Match[str]) -> str:
-            header = file.parent / found[1]
-            if header in seen:
-                return ""
-            if not header.exists():
-                return found[0]
-            seen.add(header)
-            return text(header)
+    def lines(file: Path) -> Iterator[str]:
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+            include = re.match(r'#include "(.+)"', line)
+            header = file.parent / include[1] if include else None
+            if header is None or not header.exists():
+                yield line
+            elif header in seen:
+                yield ""
+            else:
+                seen.add(header)
+                yield f'#line 1 "{header.name}"'
+                yield from lines(header)
+                yield f'#line {number + 1} "{file.name}"'
 
-        return re.sub(r'^#include "(.+)"$', included, file.read_text(encoding="utf-8"), flags=re.M)
-
-    return text(source)
+    return "\n".join([*lines(source), ""])

@@ -49,7 +49,7 @@ class GPU(NamedTuple):
     """What a launch must know of the chip.
 
     shared_bytes: the most that a block may have. cooperative: whether a launch can ask that all blocks be resident.
-    watchdog: whether a kernel that runs for about two seconds is ended, as where the GPU drives a screen.
+    watchdog: whether the driver ends a kernel after about two seconds, as where the GPU drives a screen.
     """
 
     name: str

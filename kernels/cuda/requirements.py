@@ -8,21 +8,21 @@ import importlib.util
 import sys
 from typing import TYPE_CHECKING
 
-from kernels.extras import CUDA
+from kernels.extras import CUDA, install
+from kernels.ladder import ALIASES
+from kernels.measure import machine
 
 if TYPE_CHECKING:
     from kernels.ladder import KernelSpec
 
-__all__ = ["extra", "why_not"]
+__all__ = ["extra", "wants_gpu", "why_not"]
 
 _CUPY = ("cupy-cuda12x", "cupy-cuda13x")
 
 
 def why_not(spec: KernelSpec) -> str | None:
     """Why a kernel cannot run on CuPy's current GPU, or None when it can."""
-    from kernels.measure.machine import why_no_gpu
-
-    if reason := why_no_gpu() or _why_no_cupy():
+    if reason := machine.why_no_gpu() or _why_no_cupy():
         return reason
     if "numba_cuda" in spec.requires and (reason := _why_another_numba_cuda() or _why_no_numba_cuda()):
         return reason
@@ -37,6 +37,12 @@ def why_not(spec: KernelSpec) -> str | None:
         return None
     enough, has = "exactly" if spec.only_architecture else "or newer", _dotted(chip.architecture)
     return f"it needs compute capability {_dotted(spec.architecture)} {enough}, {chip.name} has {has}"
+
+
+def wants_gpu(name: str) -> bool:
+    """Whether a kernel of this name or alias may be for a GPU, and one answers: then the GPU is chosen first."""
+    kernels = ALIASES.get(name, (name,))
+    return any(kernel.startswith("cuda-") for kernel in kernels) and not (machine.why_no_gpu() or _why_no_cupy())
 
 
 def _dotted(architecture: int) -> str:
@@ -80,9 +86,10 @@ def _why_no_compiler(name: str, architecture: int) -> str | None:
         return f"CUDA's compiler cannot be loaded ({' '.join(str(error).split())}): {CUDA}"
     if architecture in known:
         return None
+    other = install("cuda12" if architecture < min(known) else "cuda13")
     return (
-        f"the compiler of CUDA {major}.{minor} makes code for compute capability {_dotted(min(known))} to "
-        f"{_dotted(max(known))}, {name} has {_dotted(architecture)}: {CUDA}"
+        f"the compiler of CUDA {major}.{minor} makes no code for compute capability {_dotted(architecture)}, "
+        f"which {name} has: {other}"
     )
 
 
@@ -121,9 +128,7 @@ def extra() -> str | None:
     """
     import pynvml
 
-    from kernels.measure.machine import why_no_gpu
-
-    if why_no_gpu():
+    if machine.why_no_gpu():
         return None
     major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(pynvml.nvmlDeviceGetHandleByIndex(0))
     new = pynvml.nvmlSystemGetCudaDriverVersion_v2() >= 13_000 and (major, minor) >= (7, 5)

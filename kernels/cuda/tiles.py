@@ -113,11 +113,12 @@ class Register:
     thread_n: int
     shared_bytes = 0
     _padding = 2  # numbers, of a row of both tiles together
+    _most = _MOST_STATIC  # bytes
 
     def __post_init__(self) -> None:
         _require(self.block_m % self.thread_m == 0 == self.block_n % self.thread_n, "threads do not divide the block")
-        static = 4 * self.block_k * (self.block_m + self.block_n + self._padding)
-        _check(self._down * self._across, static, self.thread_m * self.thread_n, _MOST_STATIC)
+        tiles = 4 * self.block_k * (self.block_m + self.block_n + self._padding)
+        _check(self._down * self._across, tiles, self.thread_m * self.thread_n, self._most)
 
     @property
     def _down(self) -> int:
@@ -160,6 +161,7 @@ class Pipelined(Vector):
     """`Vector` with `stages` tiles in flight."""
 
     stages: int
+    _most = _MOST_SHARED
 
     def __post_init__(self) -> None:
         super().__post_init__()

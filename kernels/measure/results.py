@@ -183,7 +183,7 @@ class StepPoint(msgspec.Struct, frozen=True, tag="step"):
     """One way to do a training step of the published network. Samples are seconds per step.
 
     loss: of the first step, from the same weights and batch for every contestant. sm_clock, rounds_to: as of a
-    MatmulPoint.
+    MatmulPoint. on_gpu: None in files that do not tell.
     """
 
     contestant: str
@@ -200,7 +200,7 @@ class StepPoint(msgspec.Struct, frozen=True, tag="step"):
     inputs: str = IMAGES
     sm_clock: int | None = None
     rounds_to: str = "float32"
-    on_gpu: bool = False
+    on_gpu: bool | None = None
 
     @property
     def seconds(self) -> Spread:

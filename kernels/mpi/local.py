@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import kernels
 from kernels import Kernel, KernelUnavailable, UnknownKernel
+from kernels.cuda.requirements import wants_gpu
 from kernels.mpi.cuda_aware import is_cuda_aware
 
 __all__ = ["Local", "local"]
@@ -102,12 +103,11 @@ def local() -> Local:
     if name.startswith("mpi-"):
         raise KernelUnavailable(f"SUMMA_LOCAL={name} must name a kernel of one process, such as numba or cuda")
     try:
-        kernel = kernels.get(name)
-        if kernel.spec.family == "cuda":
+        if wants_gpu(name):
             from kernels.mpi.ranks import use_own_gpu
 
             use_own_gpu()
-            kernel = kernels.get(name)  # that GPU may run other kernels than the first does
+        kernel = kernels.get(name)
     except (KernelUnavailable, UnknownKernel) as error:
         raise KernelUnavailable(f"SUMMA_LOCAL={name}: {error}") from error
     return LocalGPU(kernel) if kernel.spec.family == "cuda" else Local(kernel)

@@ -45,7 +45,7 @@ class Barrier(NamedTuple):
 
 
 class Stranded(NamedTuple):
-    """A thread of a block that waits for ever, at this line of the kernel."""
+    """A thread of a block that waits for ever, at this line."""
 
     block: int
     thread: int

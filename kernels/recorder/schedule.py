@@ -82,7 +82,7 @@ class Schedule:
                 if not ready and not stopped:
                     ready = self._met_block(threads)
             sites = self._sites.all
-            self.stranded += [Stranded(block, t.number, sites[t.wait.path[0]].line) for t in threads if t.wait]
+            self.stranded += [Stranded(block, t.number, sites[t.wait.site].line) for t in threads if t.wait]
             self._interval_ends(None)
         finally:
             for thread in threads:
