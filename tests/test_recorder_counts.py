@@ -57,6 +57,16 @@ def test_counts_by_arithmetic():
     }
 
 
+def test_what_is_only_updated_is_a_result_too():
+    def kernel(digits, counts):
+        cuda.atomic.add(counts, digits[cuda.grid(1)], 1)
+
+    digits = np.array([0, 1, 2, 0, 1, 2, 0, 1])
+    counts = record(kernel, (2,), (4,), digits, np.zeros(10, np.int32)).counts
+    assert counts.results == 3
+    assert counts.per_result("global", "atomic") == 8 / 3
+
+
 def test_sectors_of_views():
     def kernel(x, y):
         i = cuda.grid(1)

@@ -329,6 +329,15 @@ def test_every_thread_has_its_own_local_memory():
     assert (fault.kind, fault.threads) == ("uninitialised read", (ThreadId((0,), (1,)),))
 
 
+def test_an_atomic_update_reads_what_nobody_has_written():
+    def kernel():
+        count = cuda.shared.array(1, int32)
+        cuda.atomic.add(count, 0, 1)
+
+    fault = only(record(kernel, 1, 1))
+    assert (fault.kind, fault.array, fault.accesses) == ("uninitialised read", "count", ("atomic",))
+
+
 def test_lanes_missing_in_the_second_warp_are_named():
     def kernel(x):
         i = cuda.threadIdx.x

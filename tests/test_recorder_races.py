@@ -226,11 +226,12 @@ def test_pairs_of_accesses_are_counted_once():
         assert only(record(kernel, 1, 2, np.zeros(1), np.zeros(1))).count == 1
 
 
-def test_every_line_of_a_race_is_told():
+@pytest.mark.parametrize("both", [0, 1])
+def test_every_line_of_a_race_is_told_whoever_comes_first(both):
     """The only thread that writes in the first line is also the only one that reads in the second."""
 
     def kernel(x, y):
-        if cuda.threadIdx.x == 0:
+        if cuda.threadIdx.x == both:
             x[0] = 1  # first
             y[0] = x[0]  # second
         else:
@@ -239,6 +240,15 @@ def test_every_line_of_a_race_is_told():
     faults = record(kernel, (1,), (2,), np.zeros(1), np.zeros(1)).faults
     first, second, third = (line_of(kernel, f"# {which}") for which in ("first", "second", "third"))
     assert {(fault.line, fault.other_line) for fault in faults} == {(first, third), (second, third)}
+
+
+@pytest.mark.parametrize("types", [(np.int8, np.float64), (np.float64, np.int8)])
+def test_neighbours_in_a_narrow_array_do_not_race_beside_a_wide_one(types):
+    def kernel(x, y):
+        i = cuda.grid(1)
+        x[i] = y[i] = i
+
+    record(kernel, (8,), (1,), *(np.zeros(8, own) for own in types)).check()
 
 
 def test_dynamic_and_static_shared_memory_lie_apart():
