@@ -149,6 +149,26 @@ def test_a_wrong_answer_is_rejected_for_the_right_reason(
     assert rejected.hint.endswith((".", "?"))
 
 
+_BY_ARRIVAL = """\
+    arrived = cuda.shared.array(1, int32)
+    if cuda.threadIdx.x == 0:
+        arrived[0] = 0
+    cuda.syncthreads()
+    place = cuda.blockIdx.x * cuda.blockDim.x + cuda.atomic.add(arrived, 0, 1)
+    i = cuda.grid(1)
+    if i < x.shape[0] and place < x.shape[0]:
+        value = x[i]
+        y[place] = value * value
+"""
+
+
+def test_threads_that_arrive_in_order_by_chance_alone_are_not_right(tmp_path: Path) -> None:
+    """No race, and right where thread 0 comes first, 1 second: only other orders tell."""
+    name = "one_thread_per_element"
+    start = _solution(name).replace("import cuda", "import cuda, int32").partition("    i = cuda")[0]
+    assert _rejection(start + _BY_ARRIVAL, name, tmp_path).kind == "wrong"
+
+
 _SERIAL_PRODUCT = """\
         for i in range(c.shape[0]):
             for j in range(c.shape[1]):

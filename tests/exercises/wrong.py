@@ -32,6 +32,12 @@ _BOTH_TILES = (
         "target",
         "fetches one number of a and one of b",
     ),
+    (
+        "    if i < c.shape[0] and j",
+        "    total += 0 * a[0, 0]\n    if i < c.shape[0] and j",
+        "target",
+        "3 times for 1 tiles",
+    ),
 )
 
 WRONG: dict[str, tuple[Wrong, ...]] = {
@@ -72,6 +78,12 @@ WRONG: dict[str, tuple[Wrong, ...]] = {
         ("if i < c.shape[0] and j < c.shape[1]:", "if i < c.shape[0]:", "out of bounds", "beyond the edge"),
         ("if i < c.shape[0] and j < c.shape[1]:", "if j < c.shape[1]:", "out of bounds", "beyond the edge"),
         ("range(a.shape[1])", "range(1, a.shape[1])", "wrong", "results are wrong"),
+        (
+            "        total = float32(0)\n",
+            "        j = (j + 1) % c.shape[1]\n        total = float32(0)\n",
+            "target",
+            "a warp touches 5 sectors",
+        ),
     ),
     "grid_stride": (
         ("x.shape[0], cuda.gridsize(1)", "x.shape[0], 32", "race between blocks", "blocks are never ordered"),
@@ -126,6 +138,7 @@ WRONG: dict[str, tuple[Wrong, ...]] = {
     "shared_tile": _BOTH_TILES,
     "transpose": (
         ("SIDE + 1", "SIDE", "target", "in which bank"),
+        ("SIDE + 1", "SIDE + 2", "target", "need 2 turns"),
         ("    cuda.syncthreads()\n", "", "race", "one of them writes"),
         (
             "    if left + row < y.shape[0] and top + column < y.shape[1]:\n"
@@ -153,8 +166,8 @@ WRONG: dict[str, tuple[Wrong, ...]] = {
     "register_tile": (
         ("            b_kj = b[k, j]\n", "", "error", "b_kj"),
         (
-            "totals[r] += a[first + r, k] * b_kj",
-            "totals[r] += a[first + r, k] * b[k, j]",
+            "            b_kj = b[k, j]\n            for r in range(ROWS):\n",
+            "            for r in range(min(ROWS, c.shape[0] - first)):\n                b_kj = b[k, j]\n",
             "target",
             "keep it in a variable",
         ),
@@ -183,6 +196,12 @@ WRONG: dict[str, tuple[Wrong, ...]] = {
             "target",
             "which of the two barriers",
         ),
+        (
+            "    if i < c.shape[0] and j",
+            "    cuda.syncthreads()\n    cuda.syncthreads()\n    if i < c.shape[0] and j",
+            "target",
+            "3 barriers for 1 tiles",
+        ),
         ("b_tiles[now, k, x]", "b_tiles[1 - now, k, x]", "uninitialised read", "b_tiles"),
         ("a_tiles[now, y, k] *", "a_tiles[now, k, y] *", "wrong", "results are wrong"),
         ("now = start // TILE % 2", "now = start // TILE", "out of bounds", "(16,20)·(20,17)"),
@@ -205,6 +224,12 @@ WRONG: dict[str, tuple[Wrong, ...]] = {
             "    if thread % 32 == 0:\n        cuda.atomic.add(total, 0, of_warp[thread // 32])\n",
             "target",
             "shuffles let a warp",
+        ),
+        (
+            "        total[0] = of_warp[0] + of_warp[1]\n",
+            "        of_warp[0] += of_warp[1]\n        total[0] = of_warp[0]\n",
+            "target",
+            "writes shared memory 3 times",
         ),
         (
             "    distance = 16\n",
