@@ -180,6 +180,22 @@ def test_a_flipped_bit_is_found_in_known_places_and_named_unverified_elsewhere(
         data.load()
 
 
+def test_a_damaged_file_beside_a_download_is_found(
+    tmp_path: Path, small: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A raw file comes before a packed one, also before one that was just fetched."""
+    labels = small["train-labels"]
+    idx.write(tmp_path / "cache", {"train-labels": labels[:-1] + bytes([labels[-1] ^ 1])})
+
+    def retrieve(url: str, fname: str, path: Path, **_: object) -> str:
+        (path / fname).write_bytes(gzip.compress(small[fname.partition("-idx")[0]]))
+        return str(path / fname)
+
+    monkeypatch.setattr("pooch.retrieve", retrieve)
+    with pytest.raises(data.DataError, match=r"train-labels-idx1-ubyte is damaged.*sha256"):
+        data.load()
+
+
 def test_not_a_directory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "missing"):
@@ -187,6 +203,9 @@ def test_not_a_directory(tmp_path: Path) -> None:
             data.load(path)
 
 
-def test_data_sets_are_told_apart(tmp_path: Path) -> None:
-    digests = {data.load(idx.write(tmp_path / str(seed), idx.contents(5, 5, seed))).digest for seed in range(3)}
-    assert len(digests) == 3
+@pytest.mark.parametrize("name", idx.NAMES)
+def test_data_sets_that_differ_in_one_file_are_told_apart(tmp_path: Path, name: str) -> None:
+    one = idx.contents(5, 5)
+    other = one | {name: idx.contents(5, 5, seed=1)[name]}
+    digests = {data.load(idx.write(tmp_path / str(n), files)).digest for n, files in enumerate((one, other))}
+    assert len(digests) == 2
