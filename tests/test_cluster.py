@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,7 +17,7 @@ import kernels
 from experiments.cluster_scaling import __main__ as cluster_scaling
 from experiments.cluster_scaling import _model as model
 from experiments.cluster_scaling import _report as report
-from experiments.cluster_scaling._points import ETHERNET, Network, Scaling, over
+from experiments.cluster_scaling._points import ETHERNET, Network, Scaling, over, speed_up
 from kernels import cli, threads
 from kernels.extras import install
 from kernels.measure import results
@@ -87,6 +88,16 @@ def test_weak_scaling_keeps_the_work_of_each() -> None:
     assert model.size_of("product", "strong", 8, 2048) == 2048
     assert max(_scaling().curve("training", "strong", COSTS)) == 128, "a process needs an image"
     assert max(_scaling().curve("training", "weak", COSTS)) == 1000
+
+
+@pytest.mark.parametrize(("work", "sizes"), [("training", (128, 1024)), ("product", (1000, 2000))])
+def test_eight_times_the_work_in_the_same_time_is_eight_times_as_fast(work: Any, sizes: tuple[int, int]) -> None:
+    """A product of twice the order has eight times the multiply-adds."""
+    one, eight = (
+        SharedPoint(work, "weak", processes, 1, size, False, [2.0] * 7)
+        for processes, size in zip((1, 8), sizes, strict=True)
+    )
+    assert speed_up(one, eight) == (8, 8, 8)
 
 
 def test_fit_finds_the_line_and_never_goes_below_nothing() -> None:

@@ -64,7 +64,7 @@ def test_roofline_in_its_axes_units():
 
 def test_speed_up_by_threads(monkeypatch):
     monkeypatch.setattr("kernels.measure.machine.cores", lambda: 2)
-    times = {1: [8.0] * 5, 2: [4.0, 4.0, 5.0, 8.0, 8.0], 4: [4.0] * 5}
+    times = {1: [4.0, 4.0, 8.0, 9.0, 9.0], 2: [4.0, 4.0, 5.0, 8.0, 8.0], 4: [4.0] * 5}
     found = results.new("x", [], [results.ThreadPoint("work", n, t) for n, t in times.items()], None)
     axes = threads.draw(found).axes[0]
     ideal, _, work = axes.lines[0], axes.lines[1], axes.lines[-1]
@@ -112,6 +112,15 @@ def test_prices_say_where_they_are_and_machines_have_colours_of_their_own():
     assert {f"${tick:,.0f}" for tick in left.get_xticks()} == {t.get_text() for t in left.get_xticklabels()}
     colours = {line.get_color() for line in left.lines if len(line.get_xdata()) == 1}
     assert len(colours) == 3
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(59.9, "59s"), (60, "1m"), (82.601, "1m22s"), (3600, "1h00m"), (3725, "1h02m"), (7265, "2h01m")],
+)
+def test_a_duration_is_told_as_one_says_it(seconds, said):
+    left, _ = machines.draw([_run("a", 850.0, seconds)]).axes
+    assert said in [text.get_text() for text in left.texts]
 
 
 def test_accuracy_stands_in_its_runs_row_in_its_colour():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from experiments import _jobs, _training, machines
 from experiments._published import PUBLISHED
 from kernels import cli
 from kernels.measure import energy, results
+from kernels.measure.machine import GPU
 from tests import idx
-from tests.points import training_point
+from tests.points import results_of, training_point
 
 
 def _write(path: Path, point: results.TrainingPoint, **changes: Any) -> Path:
@@ -76,6 +78,19 @@ def test_a_result_file_is_one_more_machine(tmp_path: Path, capsys: pytest.Captur
     assert _row(jobs, "95% interval")[2] == "0.863–0.876"
     assert _row(jobs, "energy") == ["–", "–", "1.00 kJ"]
     assert _row(jobs, "source")[2] == "measured"
+
+
+def test_memory_is_told_in_gib() -> None:
+    assert _row([replace(PUBLISHED[0], memory=64 * 2**30)], "memory") == ["64 GiB"]
+
+
+def test_cores_of_all_gpus_are_added_up() -> None:
+    """But for those of one that does not tell them."""
+    found = results_of([training_point()])
+    gpus = [GPU(name, 2**33, "9.0", 1980, "570", cores) for name, cores in (("a", 16_896), ("b", None), ("c", 2_432))]
+    found = msgspec.structs.replace(found, machine=msgspec.structs.replace(found.machine, gpus=gpus))
+    (job,) = _jobs.measured(found, "file", None)
+    assert (job.gpu, job.gpu_cores) == ("a, 9 GB, b, 9 GB, c, 9 GB", 19_328)
 
 
 def test_prices_stand_in_the_file_or_in_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
