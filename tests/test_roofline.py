@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from experiments import roofline
@@ -30,6 +32,16 @@ def test_a_point_above_a_roof_fails_the_run(tmp_path: Path, capsys: pytest.Captu
             assert fails(roofline.main, "--from", str(file)) == code
             said = capsys.readouterr().err
             assert "above the roof of L1, which may have been measured while other programs ran: run again" in said
+
+
+@pytest.mark.parametrize(("median", "refused"), [(0.9e9, False), (1.1e9, True)])
+def test_the_median_is_what_must_lie_under_the_roof(median: float, refused: bool) -> None:
+    samples = [2 * 8**3 / rate for rate in (0.5e9, 0.5e9, median, 2e9, 2e9)]
+    point = msgspec.structs.replace(matmul_point("cpu-numba-simd", 8, 1.0), samples=samples)
+    found = results_of([point], peak=1e9, levels=(Level("memory", 2**62, 1e15),))
+    says = "cpu-numba-simd at 8x8x8 is above the roof of arithmetic"
+    with pytest.raises(cli.CommandError, match=says) if refused else nullcontext():
+        roofline._judge(found)
 
 
 def test_intensity_is_flop_per_byte_that_must_move() -> None:

@@ -49,9 +49,9 @@ def test_the_summary_is_of_hand_written_kernels():
 
 
 def test_each_core_has_an_l1_of_its_own_and_all_share_l3():
-    levels = [Level("L1", 400, 8e9), Level("L3", 400, 4e9), Level("memory", 2**62, 1e9)]
+    levels = [Level("L1", 384, 8e9), Level("L3", 400, 4e9), Level("memory", 2**62, 1e9)]
     found = results.new("x", [], [], Ceilings(2, 1e15, 1e10), levels)
-    # 8x8x8: 768 bytes, 4/3 FLOP a byte
+    # 8x8x8: 768 bytes, which fill two L1; 4/3 FLOP a byte
     assert roofline._roof(found, _point("cpu-blas", 8, 1e9, threads=2)) == ("L1", pytest.approx(8e9 * 4 / 3))
     assert roofline._roof(found, _point("cpu-blas", 8, 1e9)) == ("memory", pytest.approx(1e9 * 4 / 3))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from kernels.measure.limits import Ceilings
 from rnn import reference_network
 from rnn.settings import Settings
 from tests.commands import fails
+from tests.points import results_of
 
 pytestmark = pytest.mark.usefixtures("peak")
 
@@ -86,6 +88,17 @@ def test_race_refuses_a_step_faster_than_the_arithmetic(
     monkeypatch.setattr("kernels.measure.ceilings.measure", lambda threads: Ceilings(threads, 1e12, 1e10))
     assert fails(training_race.main, "--rounds", "1") == cli.CHECK_FAILED
     assert "magic is above the machine's peak, which may have been measured" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("share", "refused"), [(0.99, True), (1.01, False)])
+def test_race_refuses_a_median_faster_than_the_arithmetic_and_no_other(share: float, refused: bool) -> None:
+    # 28 steps of 128 images: z and dW from [x, h] (156), dh from h alone (128) in all but the first
+    least = 2 * 128 * 512 * (2 * 28 * 156 + 27 * 128) / 1e12
+    samples = [least * part for part in (0.5, 0.5, share, 2.0, 2.0)]
+    found = results_of([results.StepPoint("fused, cpu-numba-simd", 128, 128, 2, "ok", samples=samples)], peak=1e12)
+    says = "fused, cpu-numba-simd is above the machine's peak"
+    with pytest.raises(cli.CommandError, match=says) if refused else nullcontext():
+        training_race._judge(found)
 
 
 def test_race_says_who_is_faster() -> None:
