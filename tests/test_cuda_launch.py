@@ -124,6 +124,7 @@ def test_tuned_sizes_are_kept_for_each_gpu_and_the_nearest_counts() -> None:
 
     assert chosen(1500, 1000) == small
     assert chosen(8192, 8192) == large
+    assert chosen(2500, 2500) == large, "whose C has 2.7 times as many numbers; this one has 6 times those of the small"
     assert chosen(1024, 1024, "B") != small
     # the same place again replaces; a tile that no longer exists does not count
     sizes.write_tuned([sizes.Tuned("A", WARPTILE.name, 1024, 1024, 1024, {"BLOCK_M": 1})])

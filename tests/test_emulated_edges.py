@@ -35,11 +35,12 @@ def test_a_batch_of_more_images_than_a_block_has_threads(monkeypatch):
     _close(loss.reshape(-1)[0], gradients, _host(engine.weights), x, labels)
 
 
-def test_scores_far_below_0(machine, monkeypatch):  # noqa: F811
+@pytest.mark.parametrize(("first", "last"), [(-3e4, -2.9999e4), (0, 200), (200, 0)])
+def test_scores_far_below_0_and_far_from_one_another(first, last, machine, monkeypatch):  # noqa: F811
     emulated_gates.install(monkeypatch)
     x, labels = steps.batch(3)
     for engine in (_engine(4, 3), StepwiseCUDA(Settings(hidden=4, batch_size=3), fake_cupy.multiply)):
-        engine.restore(engine.arrays | {"output_bias": np.linspace(-3e4, -2.9999e4, 10, dtype=np.float32)})
+        engine.restore(engine.arrays | {"output_bias": np.linspace(first, last, 10, dtype=np.float32)})
         loss, gradients = engine.loss_and_gradients(x, labels)
         expected = -log_softmax(engine.logits(x).astype(float), axis=1)[np.arange(3), labels].mean()
         assert float(np.asarray(loss).reshape(-1)[0]) == pytest.approx(expected, rel=1e-3)

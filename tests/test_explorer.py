@@ -153,6 +153,14 @@ def test_cores_would_race_if_two_took_one_row(monkeypatch: pytest.MonkeyPatch) -
     assert {fault.kind for fault in record(module._product, (1,), (2,), *_operands(4)).faults} == {"race"}
 
 
+def test_what_a_result_costs_is_what_arithmetic_predicts() -> None:
+    """Each thread reads 16 numbers of a and of b for its one c(i,j)."""
+    counts = recorded_ladder("cuda-numba-naive", 16)["counts"]
+    assert {(count["array"], count["kind"]): count["perResult"] for count in counts} == {
+        ("a", "read"): 16, ("b", "read"): 16, ("c", "write"): 1,
+    }  # fmt: skip
+
+
 def test_other_constants_leave_the_module_as_it_is() -> None:
     before = numba_shared.TILE
     assert with_constants(numba_shared, TILE=4).launch(8, 8) == ((2, 2), (4, 4))

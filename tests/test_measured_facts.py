@@ -76,7 +76,8 @@ def test_dirty_is_a_changed_source_and_no_measurement(tmp_path, monkeypatch):
         (tmp_path / name).write_text("1")
     git("init"), git("add", "."), git("commit", "-m", "x")
     monkeypatch.setattr(results, "__file__", str(tmp_path / "kernels/measure/results.py"))
-    for name, dirty in ((None, False), ("experiments/results/a.json", False), ("kernels/measure/results.py", True)):
+    measured, source = "experiments/results/a.json", "kernels/measure/results.py"
+    for name, dirty in ((None, False), ("notes that git does not follow", False), (measured, False), (source, True)):
         if name:
             (tmp_path / name).write_text("2")
         found = results.new("x", [], [], None).git
