@@ -33,8 +33,11 @@ from kernels.cuda.hopper import InTwoSteps
 from kernels.cuda.programs import PROGRAMS
 from kernels.cuda.tiles import WarpTile
 from kernels.measure import gpu_ceilings, machine, results
+from kernels.measure.limits import Ceilings
 from kernels.shapes import Shape
 from tests import fake_cupy
+from tests.commands import fails
+from tests.points import matmul_point, results_of
 
 TILES = (WarpTile(32, 32, 4, 16, 32, 3, 1, 2, 4, 4), WarpTile(32, 64, 4, 16, 32, 3, 1, 2, 4, 4))
 
@@ -188,20 +191,58 @@ def test_tune_refuses_a_candidate_that_is_wrong(
     assert not sizes.read_tuned()
 
 
-def test_tune_refuses_a_candidate_that_is_wrong_at_the_shape_alone(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("wrong", "place"), [((8, 16), "c(7,15)"), ((131, 261), "c(130,260)")])
+def test_tune_refuses_a_candidate_that_is_wrong_at_the_shape_or_at_a_ragged_one_alone(
+    wrong: tuple[int, int],
+    place: str,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def product(a: Any, b: Any, c: Any) -> None:
+        clock.run("product")
         fake_cupy.multiply(a, b, c)
-        if c.shape == (8, 16):
-            c[7, 15] += 1
+        if c.shape == wrong:
+            c[-1, -1] += 1
 
     monkeypatch.setattr(tune, "SHAPES", (Shape(8, 8, 16, "nt"),))
     monkeypatch.setattr(launch, "for_program", lambda program, tile: product)
     with pytest.raises(SystemExit) as ended:
         tune.main(["--kernel", "cuda-cupy-tensor"])
     assert ended.value.code == cli.CHECK_FAILED
-    assert "c(7,15)" in capsys.readouterr().err
+    assert place in capsys.readouterr().err
+
+
+def test_tune_takes_no_candidates_result_for_the_nexts(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At the shape all but the first write nothing, where the first's result would still lie."""
+
+    def for_program(program: Any, tile: Any) -> Callable[..., None]:
+        def product(a: Any, b: Any, c: Any) -> None:
+            clock.run("product")
+            if tile == program.tiles[0] or c.shape != (8, 16):
+                fake_cupy.multiply(a, b, c)
+
+        return product
+
+    monkeypatch.setattr(tune, "SHAPES", (Shape(8, 8, 16),))
+    monkeypatch.setattr(launch, "for_program", for_program)
+    assert fails(tune.main, "--kernel", "cuda-cupy-tensor")[0] == cli.CHECK_FAILED
+    assert "was this c(i,j) ever written?" in capsys.readouterr().err
+
+
+def test_tune_tries_no_tile_that_the_gpus_shared_memory_cannot_hold(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program, (small, large) = PROGRAMS["cuda-cupy-warptile"], TILES
+    clock.seconds = {f"{program.name} {small}": 2e-3, f"{program.name} {large}": 1e-3}
+    monkeypatch.setattr(tune, "SHAPES", (Shape(64, 32, 128),))
+    monkeypatch.setitem(PROGRAMS, program.name, type(program)(program.name, TILES, 255))
+    monkeypatch.setattr(launch, "gpu", lambda device: launch.GPU("a small GPU", 90, 2, small.shared_bytes))
+    tune.main(["--kernel", program.name])
+    assert [chosen.tile for chosen in sizes.read_tuned()] == [small.defines()]
+    assert "1 candidates" in capsys.readouterr().out
 
 
 def test_tune_keeps_what_it_found_before_it_was_stopped(
@@ -444,6 +485,35 @@ def test_race_refuses_wrong_results(
         gpu_race.main(["--kernel", "cuda-cupy-vector", "--shapes", "8x8x8", "--rounds", "1"])
     assert ended.value.code == cli.CHECK_FAILED
     assert "cuda-cupy-vector at 8x8x8: cuda-cupy-vector is wrong" in capsys.readouterr().err
+
+
+def test_race_takes_no_contestants_result_for_the_nexts(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At the shape all but cuBLAS write nothing, where its result would still lie."""
+
+    def product(spec: Any) -> Callable[..., None]:
+        def product(a: Any, b: Any, c: Any) -> None:
+            clock.run(spec.name)
+            if spec.name == "cuda-cublas" or c.shape != (8, 10):
+                fake_cupy.multiply(a, b, c)
+
+        return product
+
+    monkeypatch.setattr(launch, "product", product)
+    asked = ["--kernel", "cuda-cupy-vector", "--shapes", "8x9x10", "--rounds", "1"]
+    assert fails(gpu_race.main, *asked)[0] == cli.CHECK_FAILED
+    assert "cuda-cupy-vector is wrong" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("median", "refused"), [(0.99e12, False), (1.01e12, True)])
+def test_race_refuses_a_median_above_the_peak_and_no_other(median: float, refused: bool) -> None:
+    samples = [2 * 64**3 / rate for rate in (0.5e12, 0.5e12, median, 2e12, 2e12)]
+    point = msgspec.structs.replace(matmul_point("cuda-cupy-vector", 64, 1.0), samples=samples)
+    found = msgspec.structs.replace(results_of([point]), gpu_ceilings=Ceilings(1, 1e12, 1e12))
+    says = "cuda-cupy-vector at 64x64x64 is above the GPU's peak"
+    with pytest.raises(cli.CommandError, match=says) if refused else nullcontext():
+        gpu_race._judge(found)
 
 
 def test_race_takes_only_kernels_of_the_gpu(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
