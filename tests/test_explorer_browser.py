@@ -11,7 +11,7 @@ from typing import Any
 import matplotlib.image
 import numpy as np
 import pytest
-from numba import cuda
+from numba import cuda, float32
 
 from experiments import _browser, _screenshots
 from experiments.exercises._tasks import TASKS
@@ -249,6 +249,24 @@ def test_a_single_block_is_shared_out_among_multiprocessors(driver: Any) -> None
     assert said == ["wave 1 of 1: 1 block, shared out among 19 multiprocessors:"]
 
 
+@pytest.mark.parametrize(
+    ("order", "cores", "said", "busy"),
+    [
+        ("3", "2", "2 cores to compute them: each takes 2 rows", ["1", "1"]),
+        ("1", "4", "1 core to compute them: each takes 1 row", ["1", "0", "0", "0"]),
+    ],
+)
+def test_rows_are_shared_out_among_the_cores_of_a_cpu(
+    order: str, cores: str, said: str, busy: list[str], driver: Any
+) -> None:
+    _find(driver, "#tab-machine").click()
+    _choose(driver, "#gpu", _all(driver, "#gpu option")[-1].text)
+    _enter(driver, "#order", order)
+    _enter(driver, "#count", cores)
+    assert f", and {said}, one after another." in _find(driver, "#waves").text
+    assert [box.text for box in _all(driver, ".units i")] == busy
+
+
 @pytest.mark.parametrize("entry", ["-5", "", "2.5", "0"])
 def test_what_is_no_number_of_rows_is_told(entry: str, driver: Any) -> None:
     _find(driver, "#tab-machine").click()
@@ -310,6 +328,35 @@ def test_threads_that_wait_for_one_that_was_stopped_are_shown_as_waiting(driver:
     driver.get(file.as_uri())
     driver.execute_script("panes[0].go(panes[0].steps - 1)")
     assert _find(driver, ".now").text == "7 threads wait at a barrier · 1 thread has finished"
+
+
+def test_shared_memory_is_shown_of_the_block_that_a_fault_names(driver: Any, tmp_path: Path) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    def races(x):
+        tile = cuda.shared.array(2, float32)
+        at = cuda.threadIdx.x * (1 - cuda.blockIdx.x)  # in block 1 both threads write the first number
+        tile[at] = 1
+        x[cuda.grid(1)] = tile[at]
+
+    file = tmp_path / "page.html"
+    own = recorded("races", "", races, (2,), (2,), (np.zeros(4, np.float32),), result="x")
+    file.write_text(build((), 16, (), own=own), encoding="utf-8")
+    driver.get(file.as_uri())
+    _find(driver, ".fault").click()
+    assert "tile · shared, of block 1" in [caption.text for caption in _all(driver, "figcaption")]
+    tile = _all(driver, "section:first-of-type canvas")[1]
+    ActionChains(driver).move_to_element_with_offset(tile, -7, 0).perform()  # from its centre; a cell has 14 pixels
+    said = "tile[0, 0]: touched now by thread (0) of block 1, thread (1) of block 1"
+    assert _find(driver, ".cell").text == said
+
+
+def test_no_two_warps_of_neighbouring_blocks_have_one_colour(driver: Any) -> None:
+    _choose(driver, "#colour", "warp")
+    script = "return [...Array(8).keys()].map(warp => panes[0].colour(32 * warp + arguments[0]))"
+    first, last = (driver.execute_script(script, lane) for lane in (0, 31))
+    assert first == last
+    assert len(set(first)) == 8, "two blocks of four"
 
 
 @pytest.mark.parametrize("width", [1280, 390])

@@ -43,6 +43,18 @@ def test_a_barrier_that_some_miss_in_a_later_pass_is_shown_in_that_pass():
     assert [moment(fault, recording)["at"] for fault in recording.faults] == [[1, 2], [2, 2]]
 
 
+def test_a_race_that_recurs_is_shown_where_it_happens_first():
+    def kernel(x):
+        for _ in range(3):
+            x[0] = cuda.threadIdx.x
+            cuda.syncthreads()
+
+    recording = record(kernel, (1,), (2,), np.zeros(1))
+    found = moment(only(recording), recording)
+    assert found["at"] == [0, 0]
+    assert [witness[:3] for witness in found["witnesses"]] == [[0, 0, 0], [1, 0, 0]]
+
+
 def test_all_blocks_that_wait_for_ever_are_told():
     def kernel(x):
         if cuda.blockIdx.x == 1:
