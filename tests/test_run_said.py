@@ -65,8 +65,11 @@ def test_a_run_that_is_resumed(data, tmp_path, capsys):
     assert "note: made by" not in shown
     train.main([*run, "--resume", "--steps", "10"])  # nothing left to train: it is tested once more
     assert "All 200 test images" in capsys.readouterr().out
-    train.main([*run, "--resume", "--steps", "11", "--kernel", "cpu-blas"])
-    assert "note: made by cpu-numba-simd stepwise, continued by cpu-blas stepwise" in capsys.readouterr().out
+    saved = (tmp_path / "run.npz").read_bytes()
+    for other, by in (("--engine=fused", "cpu-numba-simd fused"), ("--kernel=cpu-blas", "cpu-blas stepwise")):
+        (tmp_path / "run.npz").write_bytes(saved)
+        train.main([*run, "--resume", "--steps", "11", other])
+        assert f"note: made by cpu-numba-simd stepwise, continued by {by}" in capsys.readouterr().out
 
 
 def test_what_is_said_at_the_end_is_what_is_written(data, tmp_path, capsys, monkeypatch):
