@@ -228,7 +228,7 @@ def test_tune_takes_no_candidates_result_for_the_nexts(
 
     monkeypatch.setattr(tune, "SHAPES", (Shape(8, 8, 16),))
     monkeypatch.setattr(launch, "for_program", for_program)
-    assert fails(tune.main, "--kernel", "cuda-cupy-tensor")[0] == cli.CHECK_FAILED
+    assert fails(tune.main, "--kernel", "cuda-cupy-tensor") == cli.CHECK_FAILED
     assert "was this c(i,j) ever written?" in capsys.readouterr().err
 
 
@@ -502,7 +502,7 @@ def test_race_takes_no_contestants_result_for_the_nexts(
 
     monkeypatch.setattr(launch, "product", product)
     asked = ["--kernel", "cuda-cupy-vector", "--shapes", "8x9x10", "--rounds", "1"]
-    assert fails(gpu_race.main, *asked)[0] == cli.CHECK_FAILED
+    assert fails(gpu_race.main, *asked) == cli.CHECK_FAILED
     assert "cuda-cupy-vector is wrong" in capsys.readouterr().err
 
 
