@@ -50,6 +50,13 @@ def test_any_batch_can_be_drawn_by_its_number() -> None:
         np.testing.assert_array_equal(directly.indices(number), drawn[number])
 
 
+def test_a_checkpoint_of_any_version_goes_on_with_the_same_batches() -> None:
+    """An epoch's order is NumPy's permutation for the seed, a 1 that stands for shuffling, and the epoch's number."""
+    batches = Batches(_train(90), 90, seed=7)
+    for epoch in (0, 5):
+        np.testing.assert_array_equal(batches.indices(epoch), np.random.default_rng([7, 1, epoch]).permutation(90))
+
+
 def test_seeds_differ() -> None:
     one, other = (Batches(_train(90), 90, seed).indices(0) for seed in (0, 1))
     assert not np.array_equal(one, other)

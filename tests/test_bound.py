@@ -139,6 +139,7 @@ def test_overflow_of_float32_is_allowed_only_where_it_can_happen() -> None:
     a, b = np.array([[3e38, 3e38, -3e38]], np.float32), np.ones((3, 1), np.float32)
     assert Reference.of(a, b).error(np.array([[np.inf]], np.float32)) == 0
     assert Reference.of(a, b).error(np.array([[3e38]], np.float32)) <= 1
+    assert Reference.of(a, b).error(np.array([[2e38]], np.float32)) > 1, "finite, and wrong"
     assert Reference.of(a / 100, b).error(np.array([[np.inf]], np.float32)) == np.inf
 
 
@@ -148,6 +149,14 @@ def test_an_operand_rounded_up_may_overflow() -> None:
     infinite = np.array([[np.inf]], np.float32)
     assert Reference.of(a, b).error(infinite) == np.inf
     assert Reference.of(a, b).error(infinite, "bf16") == 0
+
+
+@pytest.mark.parametrize(("rounds_to", "bits"), [("tf32", 10), ("bf16", 8)])
+def test_each_operand_may_lose_as_much_as_its_format_does_and_no_more(rounds_to: str, bits: int) -> None:
+    one = np.ones((1, 1), np.float32)
+    once, twice = 1 + np.float32(2.0**-bits), 1 + np.float32(2.0 ** (1 - bits))
+    assert Reference.of(one, one).error(one * once * once, rounds_to) <= 1
+    assert Reference.of(one, one).error(one * once * twice, rounds_to) > 1
 
 
 def test_each_product_may_underflow_by_itself() -> None:

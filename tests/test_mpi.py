@@ -6,13 +6,14 @@ import importlib
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import kernels
 from kernels import threads
 from kernels.measure import results
-from kernels.mpi import blocks
+from kernels.mpi import blocks, cuda_aware, launcher
 from tests import mpi_jobs
 from tests.mpi_products import SHAPES
 
@@ -112,6 +113,30 @@ def test_without_an_mpi_library_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib, "import_module", fails)
     with pytest.raises(kernels.KernelUnavailable, match=r'cannot load MPI library; .* "\.\[mpi\]"$'):
         kernels.get("mpi-summa")
+
+
+@pytest.mark.parametrize(
+    ("version", "name"),
+    [
+        ("MPICH Version:      5.0.2\nMPICH Release date: Fri Mar 6 2026\nMPICH ABI: 19:0:7\n", "MPICH 5.0.2"),
+        ("Open MPI v5.0.8, package: Open MPI root@host Distribution, ident: 5.0.8, May 30, 2025", "Open MPI v5.0.8"),
+    ],
+)
+def test_an_mpi_library_is_told_by_its_name_and_number(version: str, name: str) -> None:
+    assert launcher.library_name(version) == name
+
+
+@pytest.mark.parametrize("aware", [True, False])
+@pytest.mark.parametrize("library", ["/usr/lib/libmpi.so.40", "/home/me/.venv/lib/libmpich.so.12"])
+def test_the_mpi_library_that_is_loaded_says_whether_it_sends_from_gpu_to_gpu(
+    library: str, aware: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maps = tmp_path / "maps"
+    maps.write_text(f"7f00-7f01 r-xp 0 08:01 1   /lib/libc.so.6\n7f02-7f03 r-xp 0 08:01 2   {library}\n")
+    said = {library: SimpleNamespace(MPIX_Query_cuda_support=lambda: int(aware))}
+    monkeypatch.setattr(cuda_aware, "Path", lambda path: maps)
+    monkeypatch.setattr(cuda_aware.ctypes, "CDLL", said.__getitem__)
+    assert cuda_aware.is_cuda_aware.__wrapped__() is aware
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system binds no process to cores")

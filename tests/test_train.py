@@ -415,3 +415,4 @@ def test_worst_pairs() -> None:
 
 def test_times_are_the_shells() -> None:
     assert report.time_lines(324.519, 1652.158, 0.0314) == "real\t5m24.519s\nuser\t27m32.158s\nsys\t0m0.031s"
+    assert report.time_lines(59.9997, 119.9994, 60.0) == "real\t1m0.000s\nuser\t1m59.999s\nsys\t1m0.000s"
