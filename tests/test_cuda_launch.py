@@ -109,7 +109,9 @@ def test_the_largest_tile_that_gives_every_multiprocessor_a_block() -> None:
     assert chosen(4096, 4096) == WARPTILE.tile
     assert chosen(128, 512).grid(128, 512) == (128, 1)  # 16 x 32 is the smallest there is
     assert chosen(128, 512, multiprocessors=16).grid(128, 512)[0] >= 16
+    assert chosen(4096, 4096, multiprocessors=np.prod(WARPTILE.tile.grid(4096, 4096))) == WARPTILE.tile
     assert chosen(4096, 4096, shared_bytes=49_152).shared_bytes <= 49_152
+    assert chosen(4096, 4096, shared_bytes=18_432).shared_bytes == 18_432
     with pytest.raises(ValueError, match=r"needs 18432 bytes .* has 16384; use --kernel cuda-cupy-vector"):
         chosen(4096, 4096, shared_bytes=16_384)
 

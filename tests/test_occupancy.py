@@ -51,6 +51,8 @@ int main(void) {
         (32, 256, 0, 61, Occupancy(8, 64, 1.0, "threads")),
         # 33 registers: 1,056 a warp become 1,280 (multiples of 256); 12 warps of a quarter's 16,384, so 48 in all
         (33, 256, 0, 61, Occupancy(6, 48, 0.75, "registers")),
+        # two warps a block: 24 blocks of those 48 warps, though 51 warps' registers are there in all
+        (33, 64, 0, 61, Occupancy(24, 48, 0.75, "registers")),
         (128, 256, 0, 90, Occupancy(2, 16, 0.25, "registers")),
         (129, 256, 0, 90, Occupancy(1, 8, 0.125, "registers")),
         # one warp a block: blocks run out at 32 of 64 warps, on Turing at 16 of 32
@@ -63,6 +65,9 @@ int main(void) {
         # 56 KiB and 1 for the system: 4 of 228; one byte more and there are 3
         (32, 256, 56 * KIB, 90, Occupancy(4, 32, 0.5, "shared memory")),
         (32, 256, 56 * KIB + 1, 90, Occupancy(3, 24, 0.375, "shared memory")),
+        # as much as there may be: 2 warps of 8,192 registers to a quarter; 2 blocks of 48 KiB in 96
+        (255, 32, 0, 61, Occupancy(8, 8, 0.125, "registers")),
+        (32, 256, 48 * KIB, 61, Occupancy(2, 16, 0.25, "shared memory")),
         # what does not fit at all
         (32, 256, 49 * KIB, 61, Occupancy(0, 0, 0.0, "shared memory")),
         (32, 1056, 0, 61, Occupancy(0, 0, 0.0, "threads")),

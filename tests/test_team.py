@@ -51,3 +51,25 @@ def test_shuffling_and_weights_have_random_numbers_of_their_own():
     batches = Batches(Split(np.zeros((50, 28, 28), np.uint8), np.zeros(50, np.uint8)), 50, seed=3)
     weights = np.random.default_rng([3, 0])  # as rnn/network.py begins
     assert batches.indices(0).tolist() != weights.permutation(50).tolist()
+
+
+@pytest.mark.parametrize(
+    ("gpus", "aware", "by"),
+    [
+        ([("a", "0", True), ("a", "1", True)], [False, False], "NCCL"),
+        ([("a", "0", True), ("b", "0", True)], [False, False], "NCCL"),
+        ([("a", "0", True), ("a", "0", True)], [True, True], "MPI, from GPU to GPU"),
+        ([("a", "0", True), ("a", "1", False)], [True, True], "MPI, from GPU to GPU"),
+        ([("a", "0", False), ("a", "1", False)], [True, False], "MPI, through the host's memory"),
+    ],
+)
+def test_gpus_add_up_by_the_best_that_all_processes_have(gpus, aware, by, monkeypatch):
+    """gpus: host, place on its bus and whether there is NCCL, which wants a GPU for each process."""
+    from rnn import sums
+
+    gathered = iter([gpus, aware])
+    team = SimpleNamespace(size=len(gpus), host="a", comm=None, gather=lambda value: next(gathered))
+    for name in ("library", "_bus", "_has_nccl"):
+        monkeypatch.setattr(sums, name, lambda *_: None)
+    monkeypatch.setattr(sums.NCCLSum, "__init__", lambda self, team: None)
+    assert sums.choose(team, np.zeros(1)).name == by
