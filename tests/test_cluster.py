@@ -100,6 +100,12 @@ def test_eight_times_the_work_in_the_same_time_is_eight_times_as_fast(work: Any,
     assert speed_up(one, eight) == (8, 8, 8)
 
 
+def test_a_speed_up_is_over_the_median_of_one_process() -> None:
+    one = SharedPoint("training", "strong", 1, 1, 128, False, [1.0, 4.0, 6.0])
+    two = SharedPoint("training", "strong", 2, 1, 128, False, [1.0, 2.0, 2.0, 2.0, 4.0])
+    assert speed_up(one, two) == (2, 2, 2)
+
+
 def test_fit_finds_the_line_and_never_goes_below_nothing() -> None:
     sizes = [1, 10, 1000, 100_000]
     assert model.fit(sizes, [2e-6 + 3e-9 * size for size in sizes]) == pytest.approx((2e-6, 3e-9))

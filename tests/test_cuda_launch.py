@@ -304,6 +304,16 @@ def test_a_gpu_that_can(gpu: Any) -> None:
     assert kernels.resolve("auto") == "cuda-cupy-vector"
 
 
+@pytest.mark.parametrize(
+    ("more", "shared_bytes"), [({}, 49_152), ({"MaxSharedMemoryPerBlockOptin": 232_448}, 232_448)]
+)
+def test_a_block_may_have_what_it_must_ask_for(
+    gpu: Any, cupy: Any, monkeypatch: pytest.MonkeyPatch, more: dict[str, int], shared_bytes: int
+) -> None:
+    monkeypatch.setattr(cupy.cuda.Device, "attributes", cupy.cuda.Device.attributes | more)
+    assert launch.gpu(0).shared_bytes == shared_bytes
+
+
 def test_a_chip_too_old_names_what_it_needs_and_the_nearest_that_runs(gpu: Any) -> None:
     with pytest.raises(
         kernels.KernelUnavailable,

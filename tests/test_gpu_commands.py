@@ -148,6 +148,15 @@ def test_samples_are_the_gpus_time_per_call(clock: Clock) -> None:
     assert timing.sample(graph.launch, 1) == pytest.approx(1e-3)
 
 
+def test_each_cold_call_finds_l2_overwritten_twice(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock.seconds = {"work": 2e-4}
+    done: list[object] = []
+    monkeypatch.setattr(sys.modules["cupy"], "zeros", lambda size, dtype: done.append(size))
+    timing.repeat(lambda: done.append(clock.run("work")), 0.001, cold=True)
+    assert done[:3] == [None] * 3, "to warm up"
+    assert done[3:] == [2 * 64, None] * 7
+
+
 def test_ceilings_count_two_operations_a_multiply_add(clock: Clock) -> None:
     clock.seconds = {"fma_chains": 1e-3, "copy": 1e-6}
     limits, levels = gpu_ceilings.measure()

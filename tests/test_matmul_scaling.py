@@ -141,6 +141,12 @@ def test_apples_blas_has_units_that_the_peak_was_not_measured_with() -> None:
     assert has_peak("cpu-blas", "float32", "Linux x86_64")
     assert not has_peak("cpu-blas", "float32", "Darwin arm64")
     assert has_peak("fused, cpu-numba-simd", "float32", "Darwin arm64")
+    assert has_peak("cpu-python", "float32", "Darwin arm64")
+
+
+@pytest.mark.parametrize("rounds_to", ["tf32", "bf16"])
+def test_a_shorter_format_has_units_that_the_peak_was_not_measured_with(rounds_to: str) -> None:
+    assert not has_peak("cuda-cupy-tensor", rounds_to, "Linux x86_64")
     scaling = Scaling([kernels.get("cpu-blas")], [], threads=1)
     scaling.limits, scaling._system = {"cpu": Ceilings(1, 100.0, 1e9)}, "Darwin arm64"
     assert not scaling._impossible(scaling.kernels[0], 200.0)
