@@ -255,6 +255,14 @@ def test_a_process_that_says_much_is_not_kept_waiting(
     assert capfd.readouterr().err.endswith("x\nthe end\n")
 
 
+def test_a_training_that_is_killed_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "dies.py").write_text("import os\nos.kill(os.getpid(), 9)\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        _training.train("dies", [], show=False)
+    assert stop.value.code == cli.CHECK_FAILED
+
+
 def test_energy_is_counted_through_the_counters_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(energy, "why_no_gpu", lambda: "none")
 

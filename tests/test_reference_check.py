@@ -58,6 +58,7 @@ def test_what_agrees_passes(capsys: pytest.CaptureFixture[str]) -> None:
         ({"gradients": {"cell_weight": math.nan, "cell_bias": 0.0}}, "gradient of cell_weight differs by nan"),
         ({"logits": 1e-3}, "logits differs by 1.0e-03"),
         ({"losses": [2.0, 1.002]}, "losses differ by 1.9e-03"),
+        ({"losses": [2.0, 0.01002], "reference_losses": [2.0, 0.01]}, "losses differ by 2.0e-03"),
     ],
 )
 def test_what_differs_is_named(changes: dict[str, Any], says: str) -> None:
