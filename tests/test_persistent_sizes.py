@@ -8,6 +8,7 @@ from kernels.cuda import offline
 from kernels.cuda.architectures import ARCHITECTURES, GPUS
 from kernels.cuda.launch import GPU
 from kernels.cuda.occupancy import occupancy
+from rnn import persistent_sizes
 from rnn.persistent_cuda import SOURCE, why_not
 from rnn.persistent_sizes import MOST_HIDDEN, Sizes, choose
 from rnn.settings import Settings
@@ -49,8 +50,20 @@ def test_whatever_is_asked_fits_and_no_warp_has_two_tasks(card: str, batch: int,
     assert sizes.rows * sizes.blocks >= min(batch, 4 * sizes.blocks)
     assert sizes.slices >= 1
     assert sizes.output_slices >= 1
+    assert sizes.slices == 1 or 28 * batch >= 32 * sizes.slices, "none shorter than 32 rows"
     # no warp has two tasks, unless all rows are one slice
     assert sizes.slices == 1 or sizes.tasks <= sizes.blocks * sizes.threads // 32
+
+
+@pytest.mark.parametrize(("batch", "rows"), [(132, 1), (133, 2), (264, 2), (265, 4)])
+def test_a_block_has_as_few_images_as_let_one_pass_serve_the_batch(batch: int, rows: int) -> None:
+    assert choose(128, batch, *CHIPS["H200 SXM"]).rows == rows
+
+
+def test_a_block_needs_room_for_the_operands_of_four_images() -> None:
+    least = 4 * 4 * (2 * 4 * 128 + 10)  # two buffers of four gates, and ten scores
+    assert persistent_sizes.why_not(128, least) is None
+    assert f"needs {least} bytes" in str(persistent_sizes.why_not(128, least - 1))
 
 
 def test_why_not() -> None:

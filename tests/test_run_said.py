@@ -12,7 +12,7 @@ import pytest
 
 from kernels import cli
 from kernels.measure import results
-from rnn import report, resume, run, train
+from rnn import checkpoint, report, resume, run, train
 from tests import idx
 
 SMALL = ["--batch-size", "8", "--hidden", "4", "--display-step", "3"]
@@ -70,6 +70,13 @@ def test_a_run_that_is_resumed(data, tmp_path, capsys):
         (tmp_path / "run.npz").write_bytes(saved)
         train.main([*run, "--resume", "--steps", "11", other])
         assert f"note: made by cpu-numba-simd stepwise, continued by {by}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("every", [2, 4, 7])
+def test_the_last_step_is_kept_however_often_others_are(every, data, tmp_path):
+    file = tmp_path / "run.npz"
+    train.main([*data, "--kernel=cpu-blas", "--steps=6", f"--checkpoint={file}", f"--checkpoint-every={every}"])
+    assert checkpoint.load(file).header.step == 6
 
 
 def test_what_is_said_at_the_end_is_what_is_written(data, tmp_path, capsys, monkeypatch):
