@@ -90,6 +90,16 @@ def test_a_recording_holds_its_work_and_no_other(cupti: Cupti) -> None:
     assert not cupti.enabled
 
 
+def test_launches_side_by_side_are_told_in_the_order_in_which_they_began(cupti: Cupti) -> None:
+    def work() -> None:
+        cupti.launch("long", 20_000)
+        cupti.now -= 20_000
+        cupti.launch("short", 1)
+
+    with recording() as record:
+        assert [activity.name for activity in record(work)] == ["long", "short"]
+
+
 @pytest.mark.parametrize(
     ("error", "reason"),
     [

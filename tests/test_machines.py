@@ -287,6 +287,25 @@ def test_energy_is_counted_through_the_counters_start(tmp_path: Path, monkeypatc
     assert energy.Meters(tmp_path / "nowhere").joules == {}
 
 
+def test_energy_is_counted_to_the_end_of_a_process_that_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Meters:
+        def __init__(self) -> None:
+            self.joules = {"package": 0.0}
+
+        def poll(self) -> None:
+            self.joules["package"] += 5.0
+
+    file = tmp_path / "point.json"
+    results.write(file, results.new("rnn.train", [], [training_point()], ceilings=None))
+    (tmp_path / "silent.py").write_text(f"import shutil, sys\nshutil.copy({str(file)!r}, sys.argv[-1])\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(_training, "Meters", Meters)
+    (point,) = _training.train("silent", [], show=False).of(results.TrainingPoint)
+    assert point.energy == {"package": 5.0}
+
+
 def test_energy_of_gpus_is_nvmls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pynvml
 

@@ -14,6 +14,7 @@ from rnn.data import Split
 from rnn.settings import Settings
 from rnn.stepwise import Stepwise
 from rnn.team import Team
+from tests import fake_cupy
 
 pytest.importorskip("mpi4py")
 
@@ -73,3 +74,16 @@ def test_gpus_add_up_by_the_best_that_all_processes_have(gpus, aware, by, monkey
         monkeypatch.setattr(sums, name, lambda *_: None)
     monkeypatch.setattr(sums.NCCLSum, "__init__", lambda self, team: None)
     assert sums.choose(team, np.zeros(1)).name == by
+
+
+@pytest.mark.parametrize(("rank", "number"), [(0, 0), (1, 0), (2, 1), (3, 0)])
+def test_each_process_takes_another_gpu_of_its_machine_while_there_are_enough(rank, number, monkeypatch):
+    from kernels.mpi import ranks
+
+    cupy, used = fake_cupy.install(monkeypatch), []
+    monkeypatch.setattr(cupy.cuda, "Device", lambda number: SimpleNamespace(use=lambda: used.append(number)))
+    monkeypatch.setattr(cupy.cuda.runtime, "getDeviceCount", lambda: 2, raising=False)
+    monkeypatch.setattr(ranks, "HOSTS", ["a", "b", "a", "a"])
+    monkeypatch.setattr(ranks, "COMM", SimpleNamespace(rank=rank))
+    ranks.use_own_gpu()
+    assert used == [number]

@@ -60,14 +60,15 @@ def _assert_same_bits(one: Path, other: Path) -> None:
         np.testing.assert_array_equal(array, theirs[name])
 
 
+@pytest.mark.parametrize("wrong", ["nn", "nt", "tn"])
 def test_a_kernel_whose_products_are_wrong_trains_nothing(
-    small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    wrong: str, small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It might still learn, only worse: here the last step of k is left out where A is a transposed view."""
+    """It might still learn, only worse: here the last step of k is left out where A and B lie in one of their ways."""
     from kernels.cpu import numba_serial
 
     def product(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
-        depth = a.shape[1] - (not a.flags.c_contiguous)
+        depth = a.shape[1] - ("".join("n" if x.flags.c_contiguous else "t" for x in (a, b)) == wrong)
         np.matmul(a[:, :depth], b[:depth], out=c)
 
     monkeypatch.setattr(numba_serial, "product", product)
