@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numba import njit
 
+from kernels.cpu import numba_simd
 from kernels.cpu.lanes import LANES, add_outer, add_rows, clamp, rows, store, transposed, zeros
 from kernels.cpu.memory import CACHE_LINE, aligned_empty
 from kernels.cpu.packing import packer
@@ -84,3 +85,36 @@ def test_memory_starts_on_a_cache_line() -> None:
         array = aligned_empty(shape)
         assert array.shape == shape
         assert array.ctypes.data % CACHE_LINE == 0
+
+
+@pytest.mark.parametrize(
+    ("l1", "l2", "l3"), [(48, 2048, 32_768), (32, 512, 8192), (16, 256, 4096), (128, 4096, 2**20)], ids=str
+)
+def test_blocks_fill_their_share_of_the_caches(l1: int, l2: int, l3: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A panel of A 3/4 of L1, or 512 steps; a block of B half of L2, one of A a sixteenth of L3, in whole panels."""
+    monkeypatch.setattr(numba_simd, "cache_sizes", lambda: {"L1": l1 * 1024, "L2": l2 * 1024, "L3": l3 * 1024})
+    depth, height, width = numba_simd.blocks.__wrapped__()
+    assert depth == min(l1 * 1024 * 3 // 4 // (4 * numba_simd.ROWS), 512)
+    assert width % numba_simd.WIDTH == height % numba_simd.ROWS == 0
+    assert 4 * depth * width <= l2 * 1024 / 2 < 4 * depth * (width + numba_simd.WIDTH)
+    assert 4 * depth * height <= l3 * 1024 / 16 < 4 * depth * (height + numba_simd.ROWS)
+
+
+@pytest.mark.parametrize(("m", "alone"), [(100, True), (101, False)])
+def test_a_product_of_two_million_operations_is_one_threads(
+    m: int, alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = []
+    monkeypatch.setattr(numba_simd, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(numba_simd, "_cell", lambda *_: called.append("alone"))
+    monkeypatch.setattr(numba_simd, "_cells", lambda *_: called.append("shared"))
+    a, b, c = (np.zeros(shape, np.float32) for shape in ((m, 100), (100, 100), (m, 100)))
+    numba_simd.product(a, b, c)
+    assert called == ["alone" if alone else "shared"]
+
+
+@pytest.mark.parametrize(
+    ("down", "across", "threads", "grid"), [(5, 3, 3, (1, 3)), (3, 5, 3, (3, 1)), (5, 3, 4, (1, 4)), (7, 1, 2, (2, 1))]
+)
+def test_the_largest_cell_has_the_fewest_tiles(down: int, across: int, threads: int, grid: tuple[int, int]) -> None:
+    assert numba_simd._grid(down, across, threads) == grid

@@ -12,6 +12,7 @@ import kernels
 from experiments import _contestants
 from kernels import cli
 from kernels.cuda import offline
+from kernels.ladder import find
 from rnn import checkpoint, engines, gates_cuda, train
 from rnn.arrays import to_host
 from rnn.batches import Batches
@@ -170,6 +171,12 @@ def test_auto_takes_the_fastest_engine_there_is_and_says_why_not_a_faster(monkey
         engines.choose("fused", kernel, settings)
     with pytest.raises(engines.UnsupportedEngine, match="runs on a GPU"):
         engines.choose("graph", kernels.get("cpu-blas"), settings)
+
+
+@pytest.mark.parametrize(("engine", "rounds_to"), [("stepwise", "tf32"), ("graph", "tf32"), ("persistent", "float32")])
+def test_an_engine_that_multiplies_by_itself_does_so_in_float32(engine: str, rounds_to: str) -> None:
+    kernel = kernels.Kernel(find("cuda-cupy-tensor"), fake_cupy.multiply)
+    assert engines.rounds_to(engine, kernel) == rounds_to
 
 
 @pytest.mark.parametrize(("name", "made"), [("stepwise", StepwiseCUDA), ("graph", GraphCUDA)])
