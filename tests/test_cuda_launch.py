@@ -304,9 +304,7 @@ def test_a_gpu_that_can(gpu: Any) -> None:
     assert kernels.resolve("auto") == "cuda-cupy-vector"
 
 
-@pytest.mark.parametrize(
-    ("more", "shared_bytes"), [({}, 49_152), ({"MaxSharedMemoryPerBlockOptin": 232_448}, 232_448)]
-)
+@pytest.mark.parametrize(("more", "shared_bytes"), [({}, 49_152), ({"MaxSharedMemoryPerBlockOptin": 232_448}, 232_448)])
 def test_a_block_may_have_what_it_must_ask_for(
     gpu: Any, cupy: Any, monkeypatch: pytest.MonkeyPatch, more: dict[str, int], shared_bytes: int
 ) -> None:

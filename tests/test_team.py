@@ -37,6 +37,25 @@ def test_weights_that_are_no_longer_the_same_end_the_run(digests, rank, monkeypa
     assert error.value.code == cli.CHECK_FAILED
 
 
+@pytest.mark.parametrize("told", [False, True])
+def test_one_process_that_is_told_to_stop_stops_all(told, monkeypatch):
+    from rnn import data_parallel
+
+    class Sum:
+        """The other process was not told."""
+
+        waits = True
+
+        def __call__(self, numbers):
+            pass
+
+    monkeypatch.setattr(data_parallel.sums, "choose", lambda team, numbers: Sum())
+    team = SimpleNamespace(size=2, share=Team().share, waiting=nullcontext)
+    parallel = data_parallel.DataParallel(Stepwise(Settings(hidden=4, batch_size=6), np.matmul), team, 6)
+    parallel.train(np.zeros((28, 6, 28), np.float32), np.zeros(6, np.uint8), stop=told)
+    assert parallel.stopping is told
+
+
 def test_the_exit_code_is_that_of_who_failed():
     from rnn.mpi_team import MPITeam
 
