@@ -126,6 +126,19 @@ def test_many_caches_are_filled_and_passed_by_all_their_threads(monkeypatch):
     assert held[3] >= 4 * 8 * sizes["L3"]
 
 
+@pytest.mark.parametrize(("threads", "mebibytes"), [(8, 64), (9, 128)])
+def test_an_array_is_twice_as_large_as_the_caches_of_all_threads(threads, mebibytes, monkeypatch):
+    """The ninth thread brings another L3 of 32 MiB."""
+    taken = []
+    monkeypatch.setattr(ceilings, "cache_sizes", lambda: {"L3": 32 << 20})
+    monkeypatch.setattr(ceilings, "sharers_of_l3", lambda: 8)
+    monkeypatch.setattr(ceilings, "_best", lambda call: (call(), 1.0)[1])
+    monkeypatch.setattr(ceilings, "_fma_chains", lambda *_: None)
+    monkeypatch.setattr(ceilings, "_triad", lambda x, *_: taken.append(x.nbytes))
+    ceilings.measure(threads)
+    assert taken == [mebibytes << 20]
+
+
 def test_a_ceiling_is_the_best_of_many(monkeypatch):
     clock, times = Clock(), iter([9.0, 3.0, 1.0, *[2.0] * 40])
 

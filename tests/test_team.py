@@ -56,6 +56,18 @@ def test_one_process_that_is_told_to_stop_stops_all(told, monkeypatch):
     assert parallel.stopping is told
 
 
+@pytest.mark.parametrize(("rank", "said"), [(0, "interrupted; run.npz holds step 4\n"), (1, "")])
+def test_ctrl_c_is_said_by_the_first_with_what_there_is_to_go_on_from(rank, said, monkeypatch, capsys):
+    from kernels.mpi import ranks
+
+    codes = []
+    monkeypatch.setattr(ranks, "COMM", SimpleNamespace(size=2, rank=rank, Abort=codes.append))
+    monkeypatch.setattr(ranks, "time", SimpleNamespace(sleep=lambda seconds: None))
+    with pytest.raises(SystemExit), ranks.together(lambda: "run.npz holds step 4"):
+        raise KeyboardInterrupt
+    assert (codes, capsys.readouterr().err) == ([cli.INTERRUPTED], said)
+
+
 def test_the_exit_code_is_that_of_who_failed():
     from rnn.mpi_team import MPITeam
 
