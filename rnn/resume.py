@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import shlex
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ from kernels import cli
 from rnn import checkpoint
 from rnn.settings import Settings
 
-__all__ = ["command", "saved", "settings"]
+__all__ = ["command", "saved", "settings", "unused"]
 
 
 def saved(options: argparse.Namespace) -> checkpoint.Checkpoint | None:
@@ -61,3 +62,9 @@ def _python() -> str:
 
 def _quoted(argument: str) -> str:
     return subprocess.list2cmdline([argument]) if sys.platform == "win32" else shlex.quote(argument)
+
+
+def unused(stem: str) -> Path:
+    """A file that is not there yet: another run may have been interrupted in this folder, and go on from its own."""
+    names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+    return next(path for path in (Path(f"{name}.npz") for name in names) if not path.exists())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import math
 import sys
 import time
@@ -280,7 +279,7 @@ class Run:
 
     def _stop(self) -> NoReturn:
         path = self.options.checkpoint or self.team.from_first(
-            lambda: _unused(f"checkpoint-{self.settings.cell}-step{self.step}")
+            lambda: resume.unused(f"checkpoint-{self.settings.cell}-step{self.step}")
         )
         self._save(path)
         raise cli.CommandError(
@@ -348,9 +347,3 @@ class Run:
         # one of the others may have a batch more, or a slower machine
         found = {i: part for theirs in self.team.gather(parts, _LAST) for i, part in theirs.items()}
         return np.concatenate([found[i] for i in sorted(found)])
-
-
-def _unused(stem: str) -> Path:
-    """A file that is not there yet: another run may have been interrupted in this folder, and go on from its own."""
-    names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
-    return next(path for path in (Path(f"{name}.npz") for name in names) if not path.exists())

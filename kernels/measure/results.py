@@ -5,7 +5,6 @@ Rates and ratios are computed when a file is read, so a file can never contradic
 
 from __future__ import annotations
 
-import math
 import shlex
 import subprocess
 import sys
@@ -22,8 +21,9 @@ from kernels.measure.busy import QUIET
 from kernels.measure.cluster import CostPoint, SharedPoint
 from kernels.measure.files import write_atomically
 from kernels.measure.limits import Ceilings, Level
-from kernels.measure.timeline import IMAGES, TimelinePoint
+from kernels.measure.timeline import TimelinePoint
 from kernels.measure.timing import Spread, spread
+from kernels.measure.training import AgreementPoint, StepPoint, TrainingPoint, TranscriptLine
 from kernels.shapes import Shape
 
 __all__ = [
@@ -46,7 +46,6 @@ __all__ = [
 ]
 
 SCHEMA = 1
-_INTERVAL = tuple[float, float]
 
 
 class ResultsError(ValueError):
@@ -123,122 +122,12 @@ class MatmulPoint(msgspec.Struct, frozen=True, tag="matmul"):
         return spread([self.flops / sample for sample in self.samples])
 
 
-class TranscriptLine(msgspec.Struct, frozen=True):
-    """Loss and accuracy on a training batch after the update of this step."""
-
-    step: int
-    loss: float
-    accuracy: float
-
-
-class TrainingPoint(msgspec.Struct, frozen=True, tag="training"):
-    """One training run; real, user and sys are seconds of the whole process, as the shell's `time` reports them.
-
-    energy: joules of the whole machine meanwhile, by meter; empty where nothing told it. processes: that shared each
-    batch, over MPI; real is the first one's, threads is of each, user and sys are of all. sm_clock: as of a
-    MatmulPoint, when the training had ended.
-    """
-
-    kernel: str
-    engine: str
-    cell: str
-    optimizer: str
-    steps: int
-    first_step: int
-    batch_size: int
-    hidden: int
-    learning_rate: float
-    seed: int
-    threads: int
-    verified_data: bool
-    transcript: list[TranscriptLine]
-    accuracy_first_128: float
-    correct: int
-    images: int
-    interval: _INTERVAL
-    training_seconds: float
-    real: float
-    user: float
-    sys: float
-    energy: dict[str, float] = {}
-    processes: int = 1
-    inputs: str = IMAGES
-    sm_clock: int | None = None
-
-    @property
-    def accuracy(self) -> float:
-        """Share of all test images that are recognised."""
-        return self.correct / self.images
-
-
 class ThreadPoint(msgspec.Struct, frozen=True, tag="threads"):
     """One kind of work with one number of threads. Samples are seconds."""
 
     work: str
     threads: int
     samples: list[float]
-
-
-class StepPoint(msgspec.Struct, frozen=True, tag="step"):
-    """One way to do a training step of the published network. Samples are seconds per step.
-
-    loss: of the first step, from the same weights and batch for every contestant. sm_clock, rounds_to: as of a
-    MatmulPoint. on_gpu: None in files that do not tell.
-    """
-
-    contestant: str
-    batch_size: int
-    hidden: int
-    threads: int
-    status: Literal["ok", "skipped", "failed"]
-    reason: str | None = None
-    loss: float | None = None
-    first_call: float | None = None
-    samples: list[float] = []
-    cell: str = "lstm"
-    optimizer: str = "sgd"
-    inputs: str = IMAGES
-    sm_clock: int | None = None
-    rounds_to: str = "float32"
-    on_gpu: bool | None = None
-
-    @property
-    def seconds(self) -> Spread:
-        """Of a step; there must be samples."""
-        return spread(self.samples)
-
-    @property
-    def ours(self) -> bool:
-        """Whether it is an engine of this project, as the name's begin tells."""
-        return self.contestant.startswith(("fused", "stepwise", "graph", "persistent"))
-
-
-class AgreementPoint(msgspec.Struct, frozen=True, tag="agreement"):
-    """An engine beside the reference, from the same weights and on the same batches.
-
-    logits, gradients (by weight): norm of the difference over the norm of the reference's, on the first batch.
-    losses, reference_losses: of each training step, before its update.
-    """
-
-    kernel: str
-    engine: str
-    mode: str
-    cell: str
-    optimizer: str
-    hidden: int
-    batch_size: int
-    seed: int
-    logits: float
-    gradients: dict[str, float]
-    losses: list[float]
-    reference_losses: list[float]
-
-    @property
-    def loss_difference(self) -> float:
-        """The largest of the losses' relative differences; NaN where one is, which max() could pass over."""
-        pairs = zip(self.losses, self.reference_losses, strict=True)
-        differences = [abs(ours - theirs) / abs(theirs) for ours, theirs in pairs]
-        return math.nan if any(map(math.isnan, differences)) else max(differences)
 
 
 Point = MatmulPoint | TrainingPoint | StepPoint | ThreadPoint | AgreementPoint | TimelinePoint | CostPoint | SharedPoint
