@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -23,8 +25,19 @@ class Cublas:
     def __init__(self) -> None:
         self.told: list[tuple[int, int, int, int]] = []
         self.workspace = 0
+        self.handles: list[int] = []  # made, and of these
+        self.given_back: list[int] = []
 
-    def cublasSetStream_v2(self, handle: Any, stream: Any) -> int:  # noqa: N802 - cuBLAS's names
+    def cublasCreate_v2(self, handle: Any) -> int:  # noqa: N802 - cuBLAS's names
+        handle._obj.value = 1000 + len(self.handles)
+        self.handles.append(handle._obj.value)
+        return 0
+
+    def cublasDestroy_v2(self, handle: Any) -> int:  # noqa: N802
+        self.given_back.append(handle.value)
+        return 0
+
+    def cublasSetStream_v2(self, handle: Any, stream: Any) -> int:  # noqa: N802
         self.workspace = 0  # as the real one: a workspace does not outlive a change of stream
         return 0
 
@@ -63,7 +76,7 @@ def cublas(monkeypatch: pytest.MonkeyPatch) -> Cublas:
     monkeypatch.setattr(kernels, "unavailable", lambda name: None)
     monkeypatch.setattr(launch, "gpu", lambda device: launch.GPU("stand-in", 90, 2, 232_448))
     monkeypatch.setattr(gemm, "_library", lambda: made)
-    monkeypatch.setattr(gemm, "_handle", lambda device: None)
+    monkeypatch.setattr(gemm, "_of_thread", threading.local())
     monkeypatch.setattr(
         hopper,
         "_functions",
@@ -118,3 +131,19 @@ def test_what_cublas_refuses_is_told(cublas: Cublas, monkeypatch: pytest.MonkeyP
     x = np.ones((8, 8), np.float32)
     with pytest.raises(RuntimeError, match=r"cublasStatus_t 15"):
         kernels.get("cuda-cublas").matmul(x, x)
+
+
+def test_each_thread_has_a_handle_of_its_own_and_gives_it_back(cublas: Cublas) -> None:
+    """cuBLAS's manual, Thread Safety: what one thread tells a handle, as stream and workspace, holds for all."""
+    x = np.ones((4, 4), np.float32)
+    together = threading.Barrier(3)
+
+    def twice(_: int) -> None:
+        together.wait()
+        for _ in range(2):
+            kernels.get("cuda-cublas").matmul(x, x)
+
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(twice, range(3)))
+    assert len(set(cublas.handles)) == len(cublas.handles) == 3
+    assert sorted(cublas.given_back) == sorted(cublas.handles)

@@ -32,7 +32,7 @@ SMALL: dict[str, Tile] = {
     "cuda-cupy-vector": Vector(16, 32, 8, 4, 4),
     "cuda-cupy-pipelined": Pipelined(32, 16, 4, 4, 4, 2),
     "cuda-cupy-warptile": WarpTile(32, 32, 8, 16, 32, 2, 1, 2, 4, 4, 2),
-    "cuda-cupy-tensor": Tensor(32, 32, 8, 16, 32, 3, 1, 2),
+    "cuda-cupy-tensor": Tensor(32, 32, 16, 16, 32, 3, 1, 2),
 }
 LAYOUTS = ("nn", "nt", "tn", "tt")
 

@@ -59,7 +59,7 @@ def no_tuned_sizes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (lambda: WarpTile(128, 128, 16, 64, 64, 3, 2, 8, 8, 8), "32 threads, not 64"),
         (lambda: WarpTile(32, 32, 8, 16, 32, 3, 2, 8, 4, 4, 3), "slices do not divide"),
         (lambda: WarpTile(32, 32, 8, 16, 32, 3, 2, 8, 4, 4, 8), "two steps of k in turn"),
-        (lambda: Tensor(128, 128, 4, 64, 32, 3, 2, 8), "8 steps"),
+        (lambda: Tensor(128, 128, 8, 64, 32, 3, 2, 8), "8 steps of k, and two take turns"),
         (lambda: Tensor(16, 128, 16, 16, 32, 3, 2, 8), "keep banks apart"),
         (lambda: Hopper(2, 5, 8, 1), "bytes of shared memory"),
         (lambda: Hopper(3, 4, 8, 2), "2 bytes or 4"),
@@ -79,8 +79,8 @@ def test_only_memory_whose_size_the_compiler_knows_ends_at_48_kib() -> None:
 
 @pytest.mark.parametrize("tile", [*PROGRAMS["cuda-cupy-tensor"].tiles, Tensor(128, 32, 32, 32, 32, 3, 1, 1)], ids=str)
 def test_shared_memory_holds_either_layout_of_each_operand(tile: Tensor) -> None:
-    """cupy_tensor.cu: rows along k have block_k + 4 numbers, the others block_m + 8 or block_n + 8."""
-    a, b = (((tile.block_k + 4) * side, tile.block_k * (side + 8)) for side in (tile.block_m, tile.block_n))
+    """cupy_tensor.cu: rows along k have block_k + 8 numbers, the others block_m + 4 or block_n + 4."""
+    a, b = (((tile.block_k + 8) * side, tile.block_k * (side + 4)) for side in (tile.block_m, tile.block_n))
     assert tile.shared_bytes == 4 * tile.stages * max(x + y for x in a for y in b)
 
 

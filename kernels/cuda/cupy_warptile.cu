@@ -71,7 +71,6 @@ matmul(const float* __restrict__ a, const float* __restrict__ b, float* __restri
     __syncthreads();
     read(0);
     for (int tile = 0; tile < tiles; ++tile) {
-        fetch(tile + STAGES - 1);
 #pragma unroll
         for (int p = 0; p < DEPTH; ++p) {
             if (p + 1 < DEPTH) {
@@ -82,6 +81,7 @@ matmul(const float* __restrict__ a, const float* __restrict__ b, float* __restri
                 reading = after(reading);
                 if (exists(tile + 1)) read(0);
             }
+            if (p == 0) fetch(tile + STAGES - 1);  // after a read, which would else wait for all copies to be issued
             add_outer(total, a_column[p % 2], b_row[p % 2]);
         }
     }

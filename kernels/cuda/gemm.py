@@ -8,6 +8,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import threading
+import weakref
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +20,7 @@ FLOAT32, BF16 = 0, 14  # cudaDataType
 IN_FLOAT32, IN_TF32 = 68, 77  # cublasComputeType_t: what operands may be rounded to; sums are float32 in both
 _AS_IT_LIES, _TRANSPOSED = 0, 1  # cublasOperation_t
 _ANY_ALGORITHM = -1  # cublasGemmAlgo_t
+_of_thread = threading.local()
 _WORKSPACE = 32 * 2**20  # bytes: what cuBLAS's manual advises for Hopper, the most of all chips
 
 
@@ -78,11 +81,20 @@ def _library() -> Any:
     return ctypes.CDLL(pathfinder.load_nvidia_dynamic_lib("cublas").abs_path)
 
 
-@functools.cache
-def _handle(device: int) -> ctypes.c_void_p:
-    handle = ctypes.c_void_p()
-    _check(_library().cublasCreate_v2(ctypes.byref(handle)))
-    return handle
+class _Handle(ctypes.c_void_p):
+    """cuBLAS's state of one thread on the current GPU, given back when the thread ends or the program does."""
+
+    def __init__(self) -> None:
+        _check(_library().cublasCreate_v2(ctypes.byref(self)))
+        weakref.finalize(self, _library().cublasDestroy_v2, ctypes.c_void_p(self.value))
+
+
+def _handle(device: int) -> _Handle:
+    """This thread's: a handle keeps the stream and the workspace of the next product, so threads cannot share one."""
+    mine: dict[Any, _Handle] = vars(_of_thread)
+    if device not in mine:
+        mine[device] = _Handle()
+    return mine[device]
 
 
 def _check(status: int) -> None:

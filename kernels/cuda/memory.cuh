@@ -41,13 +41,16 @@ struct Operand {
 // A thread's share of an operand's tiles, which it takes one after another along k: pieces of WIDTH numbers that are
 // neighbours in memory. Neighbouring threads take neighbouring pieces of a row, and a thread goes on STEP rows further.
 // From tile to tile only a pointer changes, and how much of the matrix is left: all else is computed once.
-template <int LINES, int DEPTH, int STRIDE, int THREADS, bool K_CONTIGUOUS, int WIDTH>
+// A row lies in shared memory as in global memory, STRIDE numbers from the next, or TURNED: its numbers lie STRIDE apart.
+template <int LINES, int DEPTH, int STRIDE, int THREADS, bool K_CONTIGUOUS, int WIDTH, bool TURNED = K_CONTIGUOUS>
 struct Share {
     static constexpr int ROWS = K_CONTIGUOUS ? LINES : DEPTH, LENGTH = K_CONTIGUOUS ? DEPTH : LINES, PIECE = WIDTH;
     // Numbers that are turned round one by one are taken by a warp from 4 rows of 8, where it can: global memory is read
     // 32 bytes at a time at least, and with rows of 32·x + 4 numbers in shared memory all of them go to different banks.
-    static constexpr int ACROSS = K_CONTIGUOUS && WIDTH == 1 && DEPTH % 8 == 0 ? 8 : LENGTH / WIDTH;
+    static constexpr int ACROSS = TURNED && WIDTH == 1 && DEPTH % 8 == 0 ? 8 : LENGTH / WIDTH;
     static constexpr int STEP = THREADS / ACROSS;
+    // single numbers are many, and so would be the registers for their addresses
+    static constexpr int AT_ONCE = WIDTH == 1 && !TURNED ? 8 : ROWS;
     static_assert(THREADS % ACROSS == 0, "a row of pieces must divide the threads");
 
     const float* source;
@@ -65,13 +68,13 @@ struct Share {
     // move(target, source, inside) for each piece of the tile, and on to the next.
     template <class Move>
     __device__ __forceinline__ void take(float* tile, const Move& move) {
-        float* target = tile + (K_CONTIGUOUS ? along * STRIDE + row : row * STRIDE + along);
+        float* target = tile + (TURNED ? along * STRIDE + row : row * STRIDE + along);
         const float* from = source;
-#pragma unroll
+#pragma unroll AT_ONCE
         for (int r = 0; r < ROWS && (ROWS % STEP == 0 || row + r < ROWS); r += STEP, from += row_step)
 #pragma unroll
             for (int q = 0; q < LENGTH; q += ACROSS * WIDTH)
-                move(target + (K_CONTIGUOUS ? q * STRIDE + r : r * STRIDE), from + q, r < rows_left && q < numbers_left);
+                move(target + (TURNED ? q * STRIDE + r : r * STRIDE + q), from + q, r < rows_left && q < numbers_left);
         source += tile_step;
         (K_CONTIGUOUS ? numbers_left : rows_left) -= DEPTH;
     }

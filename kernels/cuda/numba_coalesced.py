@@ -21,8 +21,10 @@ def kernel(a: NDArray, b: NDArray, c: NDArray) -> None:
     j, i = cuda.grid(2)
     if i < c.shape[0] and j < c.shape[1]:
         total = float32(0)
-        for k in range(a.shape[1]):
+        k = 0
+        while k < a.shape[1]:  # of a range whose length it does not know, Numba makes five times the instructions
             total += a[i, k] * b[k, j]
+            k += 1
         c[i, j] = total
 
 

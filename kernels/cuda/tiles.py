@@ -242,19 +242,19 @@ class WarpTile(_Warps):
 
 @dataclass(frozen=True)
 class Tensor(_Warps):
-    """Warps that own pieces of 16 x 8 numbers of C."""
+    """Warps that own pieces of 16 x 8 numbers of C, or of 8 x 16."""
 
     @property
     def shared_bytes(self) -> int:
-        """Enough for either layout of each operand: rows along k are padded by 4 numbers, the others by 8."""
+        """Enough for either layout of each operand: rows along k are padded by 8 numbers, the others by 4."""
         sides = (self.block_m, self.block_n)
-        return 4 * self.stages * sum(max(self.block_k * (side + 8), (self.block_k + 4) * side) for side in sides)
+        return 4 * self.stages * sum(max(self.block_k * (side + 4), (self.block_k + 8) * side) for side in sides)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.warp_m % 16 == 0 == self.warp_n % 8, "pieces of 16 x 8 do not divide the warp")
-        _require(self.block_k % 8 == 0, "an instruction takes 8 steps of k")
-        _require(self.block_m % 32 == 0 == self.block_n % 32, "only rows of 32·x + 8 numbers keep banks apart")
+        _require(self.warp_m % 16 == 0 == self.warp_n % 16, "pieces of 16 x 8 or 8 x 16 do not divide the warp")
+        _require(self.block_k % 16 == 0, "an instruction takes 8 steps of k, and two take turns")
+        _require(self.block_m % 32 == 0 == self.block_n % 32, "only rows of 32·x + 4 numbers keep banks apart")
 
 
 @dataclass(frozen=True)
