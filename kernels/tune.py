@@ -74,7 +74,7 @@ def _tune(program: Program) -> Iterator[Tuned]:
     from kernels.cuda.sizes import Tuned
 
     chip = gpu(cupy.cuda.Device().id)
-    fitting = [tile for tile in program.tiles if tile.shared_bytes <= chip.shared_bytes]
+    fitting = program.fitting(chip.shared_bytes)
     print(f"{program.name} on {chip.name}: {len(fitting)} candidates")
     with progress.named(len(SHAPES)) as advance:
         for shape in SHAPES:

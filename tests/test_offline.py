@@ -111,7 +111,9 @@ def problems_of_all(name: str, architectures: Sequence[int] = offline.ARCHITECTU
     """Of all variants of a kernel."""
 
     def check(variant: dict[str, Any]) -> list[str]:
-        rows = offline.gate([name], architectures, **variant)
+        needed = variant["tile"].shared_bytes if "tile" in variant else 0  # of what does not fit, no chip is given any
+        able = [number for number in architectures if needed <= ARCHITECTURES[number].shared_per_block]
+        rows = offline.gate([name], able, **variant)
         return [f"{variant}: {problem}" for row in rows for problem in row.problems]
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kernels.cuda.architectures import ARCHITECTURES as CHIPS
 from kernels.cuda.compile import CompileError, with_includes
 from kernels.cuda.compiled import Compiled
 from kernels.cuda.nvrtc import compile_c
@@ -34,6 +35,7 @@ from kernels.extras import install
 from kernels.ladder import LADDER, find
 
 if TYPE_CHECKING:
+    from kernels.cuda.programs import Program
     from kernels.cuda.tiles import Tile
 
 __all__ = [
@@ -95,7 +97,7 @@ def compile_kernel(
 ) -> Compiled:
     """A kernel of the ladder as machine code for an architecture such as 61, without a GPU.
 
-    tile: sizes of a CUDA C kernel, the default ones where it is None. a, b: layout of the operands, "C" or transposed
+    tile: sizes of a CUDA C kernel, the chip's default ones where it is None. a, b: layout of the operands, "C" or transposed
     "F". aligned: as in `Program.options`. Kept for the life of the process. Raises CompileError.
     """
     if name not in PROGRAMS:
@@ -103,8 +105,13 @@ def compile_kernel(
         operands = [matrix.T if layout == "F" else matrix for layout in (a, b, "C")]
         return compile_numba(_module(name).kernel, architecture, operands)
     program = PROGRAMS[name]
-    options = program.options(tile, a_k_contiguous=a == "C", b_k_contiguous=b == "F", aligned=aligned)
+    options = program.options(tile or _tile(program, architecture), a_k_contiguous=a == "C", b_k_contiguous=b == "F", aligned=aligned)
     return compile_source(program.source, f"sm_{architecture}{program.variant}", options)
+
+
+def _tile(program: Program, architecture: int) -> Tile:
+    """The default sizes of a program on an architecture, or what it has where none fits."""
+    return (*program.fitting(CHIPS[architecture].shared_per_block), program.tile)[0]
 
 
 def compile_source(source: Path, target: str, options: tuple[str, ...] = ()) -> Compiled:
@@ -201,7 +208,7 @@ def gate(
 def _row(name: str, architecture: int, variant: dict[str, Any]) -> Row:
     compiled = compile_kernel(name, architecture, **variant)
     if name in PROGRAMS:
-        tile = variant.get("tile") or PROGRAMS[name].tile
+        tile = variant.get("tile") or _tile(PROGRAMS[name], architecture)
         budget, (x, y), dynamic = PROGRAMS[name].registers, tile.block, tile.shared_bytes
     else:
         module = _module(name)

@@ -13,11 +13,11 @@ __all__ = ["PROGRAMS", "Program"]
 _ROOT = Path(__file__).parents[2]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # each is one of a kind, and what is cached is found by it at every launch
 class Program:
     """A CUDA C kernel.
 
-    tiles: the sizes to choose from; the first is the default. registers: the most a thread may use.
+    tiles: the sizes to choose from; the first that fits a chip is the default. registers: the most a thread may use.
     specialised: compiled once per order of the operands. variant: "a" for one architecture only.
     """
 
@@ -34,8 +34,12 @@ class Program:
 
     @property
     def tile(self) -> Tile:
-        """The default sizes."""
+        """The default sizes, of a chip that holds them."""
         return self.tiles[0]
+
+    def fitting(self, shared_bytes: int) -> list[Tile]:
+        """The sizes for a chip with so much shared memory for a block, the default first."""
+        return [tile for tile in self.tiles if tile.shared_bytes <= shared_bytes]
 
     def options(
         self,
@@ -86,13 +90,10 @@ _TABLE = (
         "cuda-cupy-tensor",
         (
             # block m, n, k, warp m, n, stages, blocks, group
-            Tensor(128, 128, 16, 64, 64, 4, 2, 8),
+            Tensor(128, 256, 32, 64, 64, 3, 1, 8),
             Tensor(128, 256, 16, 64, 64, 3, 1, 8),
-            Tensor(128, 256, 16, 64, 64, 2, 1, 8),
+            Tensor(128, 128, 16, 64, 64, 4, 2, 8),
             Tensor(128, 256, 32, 64, 64, 2, 1, 8),
-            Tensor(128, 128, 32, 64, 64, 3, 2, 8),
-            Tensor(256, 128, 16, 64, 64, 3, 1, 8),
-            Tensor(64, 64, 16, 32, 32, 4, 4, 8),
             Tensor(64, 64, 32, 32, 32, 3, 2, 8),
             Tensor(32, 64, 16, 32, 16, 4, 4, 8),
             Tensor(32, 32, 32, 16, 16, 4, 4, 8),

@@ -26,13 +26,14 @@ class Tuned(msgspec.Struct, frozen=True):
     tile: dict[str, int]
 
 
+@functools.lru_cache(maxsize=1024)  # asked at every launch
 def choose(program: Program, m: int, n: int, gpu: str, multiprocessors: int, shared_bytes: int) -> Tile:
     """The tile for a C of (m,n) on a GPU with so many multiprocessors, and so much shared memory for a block.
 
     Tuned choices first, the one whose C is nearest in size. Without any: the default, if it gives every multiprocessor
     a block; else the largest tile that does, or the smallest there is. Raises ValueError where no tile fits the GPU.
     """
-    tiles = [tile for tile in program.tiles if tile.shared_bytes <= shared_bytes]
+    tiles = program.fitting(shared_bytes)
     if not tiles:
         least = min(tile.shared_bytes for tile in program.tiles)
         raise ValueError(
@@ -86,3 +87,4 @@ def write_tuned(choices: list[Tuned]) -> None:
 def forget() -> None:
     """Read the file again next time."""
     read_tuned.cache_clear()
+    choose.cache_clear()
