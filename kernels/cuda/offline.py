@@ -97,15 +97,16 @@ def compile_kernel(
 ) -> Compiled:
     """A kernel of the ladder as machine code for an architecture such as 61, without a GPU.
 
-    tile: sizes of a CUDA C kernel, the chip's default ones where it is None. a, b: layout of the operands, "C" or transposed
-    "F". aligned: as in `Program.options`. Kept for the life of the process. Raises CompileError.
+    tile: sizes of a CUDA C kernel, the chip's default ones where it is None. a, b: layout of the operands, "C" or
+    transposed "F". aligned: as in `Program.options`. Kept for the life of the process. Raises CompileError.
     """
     if name not in PROGRAMS:
         matrix = np.empty((2, 2), np.float32)
         operands = [matrix.T if layout == "F" else matrix for layout in (a, b, "C")]
         return compile_numba(_module(name).kernel, architecture, operands)
     program = PROGRAMS[name]
-    options = program.options(tile or _tile(program, architecture), a_k_contiguous=a == "C", b_k_contiguous=b == "F", aligned=aligned)
+    tile = tile or _tile(program, architecture)
+    options = program.options(tile, a_k_contiguous=a == "C", b_k_contiguous=b == "F", aligned=aligned)
     return compile_source(program.source, f"sm_{architecture}{program.variant}", options)
 
 
