@@ -82,7 +82,8 @@ def measured(found: Results, path: Path | str, price: float | None) -> list[Job]
         if point.first_step != 1:
             raise cli.CommandError(f"{path} was resumed at step {point.first_step}: its times are not of the whole job")
     name = str(path.with_suffix("")) if isinstance(path, Path) else path
-    return [_measured(found, point, found.price if price is None else price, name) for point in points]
+    known = found.git is not None or (isinstance(path, Path) and path.with_suffix(".revision").exists())
+    return [_measured(found, point, found.price if price is None else price, name, known) for point in points]
 
 
 def distinct(jobs: Sequence[Job]) -> list[Job]:
@@ -97,9 +98,10 @@ def distinct(jobs: Sequence[Job]) -> list[Job]:
     return [replace(job, machine=told(job)) if alike[job.machine] > 1 else job for job in jobs]
 
 
-def _measured(found: Results, point: TrainingPoint, price: float | None, name: str) -> Job:
+def _measured(found: Results, point: TrainingPoint, price: float | None, name: str, known: bool) -> Job:
+    """known: whether the program's revision is, from the file or from one beside it."""
     machine = found.machine
-    unknown = "" if found.git else ", revision unknown"
+    unknown = "" if known else ", revision unknown"
     dirty = ", from a dirty tree" if found.git and found.git.dirty else ""
     counts = [gpu.cores for gpu in machine.gpus if gpu.cores is not None]
     return Job(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from kernels import cli
 from kernels.measure.results import Results, TimelinePoint, TrainingPoint
-from plots import accuracy, cluster, machines, race, roofline, scaling, threads, timeline
+from plots import accuracy, cluster, gpu_race, machines, race, roofline, scaling, threads, timeline
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -84,6 +84,12 @@ def _training_race(found: Results, theme: str) -> Figure:
     return race.draw(found, arithmetic_limit(found), theme)
 
 
+def _gpu_race(found: Results, theme: str) -> Figure:
+    from experiments.gpu_race import shares
+
+    return gpu_race.draw(found, shares(found), theme)
+
+
 def _accuracy(theme: str) -> Figure:
     from experiments._published import PUBLISHED
     from rnn.report import wilson
@@ -133,6 +139,7 @@ def pictures() -> dict[str, Callable[[str], Figure]]:
     for name, draw in _OF_ONE_FILE.items():
         files = {name: committed(name)} | of_gpus(name)
         found |= {stem: partial(draw, file) for stem, file in files.items() if _can_be_drawn(file)}
+    found |= {stem: partial(_gpu_race, file) for stem, file in of_gpus("gpu_race").items()}
     return found | {"accuracy": _accuracy, "machines": _machines, "cluster_scaling": _cluster_scaling}
 
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   python -m experiments.gpu_race
   python -m experiments.gpu_race --kernel cuda-cupy-warptile --shapes 4096x4096x4096 8192x8192x8192 --results race.json
+  python -m experiments.gpu_race --from race.json --plot race.png
 exit codes: 0 done, 1 a kernel was wrong or above the peak, 2 wrong usage, 3 no GPU"""
 
 CUDA = kernels.names("cuda")
@@ -54,6 +55,10 @@ def main(arguments: list[str] | None = None) -> None:
     with cli.errors_as_lines():
         found = _files.read_or_measure(parser, options, "race", _by_shape, partial(_measure, options, arguments))
         _show(found)
+        if options.plot:
+            from plots import gpu_race
+
+            _files.save_picture(gpu_race.draw(found, shares(found)), options.plot)
         _judge(found)
 
 
@@ -76,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         help="skip a kernel at a shape where it is predicted to take longer (default: %(default)s)",
     )
-    _files.add_options(p, picture=False)
+    _files.add_options(p)
     return p
 
 
@@ -234,24 +239,41 @@ def sentences(found: Results) -> list[str]:
     """At each shape: the fastest hand-written kernel of each format beside cuBLAS, and Numba beside CUDA C."""
     said = []
     for shape, here in _by_shape(found).items():
-        timed = {name: point for name, point in here.items() if point.samples}
         own = sorted(
-            (name for name in timed if find(name.partition(",")[0]).handwritten),
-            key=lambda name: timed[name].seconds.median,
+            (name for name, point in here.items() if point.samples and _handwritten(name)),
+            key=lambda name: here[name].seconds.median,
         )
         best = {_yardstick(name): name for name in reversed(own)}
         parts = [
             f"{name} is {share} times as fast as {yardstick}"
             for yardstick, name in best.items()
-            if (share := _share(timed, name, yardstick))
+            if (share := _share(here, name, yardstick))
         ]
-        twins = [(name, name.replace("numba", "cupy")) for name in timed if name.startswith("cuda-numba-")]
-        parts += [
-            f"{numba} takes {share} times as long as {c}" for numba, c in twins if (share := _share(timed, c, numba))
-        ]
-        if parts:
-            said.append(f"At {shape}: {'; '.join(sorted(parts))}.")
+        if parts := sorted(parts + _twins(here)):
+            said.append(f"At {shape}: {'; '.join(parts)}.")
     return said
+
+
+def _twins(here: Mapping[str, MatmulPoint]) -> list[str]:
+    """How long Numba's version of a technique takes beside CUDA C's."""
+    twins = [(name, name.replace("numba", "cupy")) for name in here if name.startswith("cuda-numba-")]
+    return [f"{numba} takes {share} times as long as {c}" for numba, c in twins if (share := _share(here, c, numba))]
+
+
+def shares(found: Results) -> dict[str, dict[str, Spread]]:
+    """How many times as fast as cuBLAS in its format each hand-written kernel is, whole calls, by shape and name."""
+    return {
+        shape: {
+            name: share
+            for name in here
+            if _handwritten(name) and "," not in name and (share := _share(here, name, _yardstick(name)))
+        }
+        for shape, here in _by_shape(found).items()
+    }
+
+
+def _handwritten(contestant: str) -> bool:
+    return find(contestant.partition(",")[0]).handwritten
 
 
 def _by_shape(found: Results) -> dict[str, dict[str, MatmulPoint]]:

@@ -26,7 +26,8 @@ def ladder_table() -> str:
     """The ladder as Markdown, with each kernel's measured rate at SIZE or the largest size below it."""
     found = gallery.committed("matmul_scaling")
     # of several GPUs the one that was measured last
-    gpus = sorted(gallery.of_gpus("matmul_scaling").values(), key=lambda file: file.created)[-1:]
+    files = gallery.of_gpus("matmul_scaling") or gallery.of_gpus("gpu_race")
+    gpus = sorted(files.values(), key=lambda file: file.created)[-1:]
     lines = [
         f"| kernel | what happens at the same time | what holds it back | GFLOP/s at {SIZE} |",
         "|---|---|---|---:|",
@@ -83,8 +84,8 @@ def race_paragraph() -> str:
 
 
 def gpu_part() -> str:
-    """What the committed files of GPUs say, a sentence each, and their pictures."""
-    from experiments import gpu_race, timeline, training_race
+    """What the committed files of GPUs say: the race as a table, a sentence for each other finding, and pictures."""
+    from experiments import timeline, training_race
 
     def of_race(found: results.Results) -> list[str]:
         steps = found.of(results.StepPoint)
@@ -94,23 +95,58 @@ def gpu_part() -> str:
         return [timeline.sentence(point) for point in found.of(results.TimelinePoint) if point.spans]
 
     lines: list[str] = []
-    told = {"gpu_race": gpu_race.sentences, "training_race": of_race, "timeline": of_timeline}
-    for name, sentences in told.items():
-        for found in gallery.of_gpus(name).values():
+    for stem, found in gallery.of_gpus("gpu_race").items():
+        lines += [*gpu_table(found), "", f"Measured by `{found.command}` on {_gpu(found)}.", "", _picture(stem)]
+    for name, sentences in {"training_race": of_race, "timeline": of_timeline}.items():
+        for stem, found in gallery.of_gpus(name).items():
             if said := sentences(found):
                 lines += [f"- {sentence.removesuffix('.')}." for sentence in said]
-                lines += [f"- Measured by `{found.command}` on {_gpu(found)}.", ""]
-    shown = ("matmul_scaling_", "roofline_", "training_race_", "timeline_")
+                lines += ["", f"Measured by `{found.command}` on {_gpu(found)}.", "", _picture(stem)]
+    shown = ("matmul_scaling_", "roofline_")
     lines += [_picture(name) for name in gallery.pictures() if name.startswith(shown)]
     if not lines:
         return "No GPU has run these kernels and engines yet, so no figure of theirs is given."
     return "\n".join(lines).rstrip()
 
 
+def gpu_table(found: results.Results) -> list[str]:
+    """How many times as fast as cuBLAS in its own format each hand-written kernel is, and cuBLAS's own rates."""
+    from experiments.gpu_race import shares
+
+    points = found.of(results.MatmulPoint)
+    told = shares(found)
+    lines = [f"| times as fast as cuBLAS | {' | '.join(told)} |", "|---|" + "---:|" * len(told)]
+    rates = {(p.kernel, p.shape): f"{p.rate.median / 1e12:.3g}" for p in points if p.samples}
+    for spec in LADDER:
+        if spec.handwritten:
+            cells = [_times(here[spec.name].median) if spec.name in here else "–" for here in told.values()]
+            name = f"`{spec.name}`"
+        else:
+            cells = [rates.get((spec.name, shape), "–") for shape in told]
+            name = f"`{spec.name}`, TFLOP/s"
+        if set(cells) != {"–"}:
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def _times(share: float) -> str:
+    return f"{share:.2f}" if share >= 0.1 else f"{share:.2g}"
+
+
+_SHOWS = {
+    "gpu_race": "TFLOP/s of each CUDA kernel, and how many times as fast as cuBLAS the fastest of each format are",
+    "training_race": "Microseconds of one training step by each engine, its optimisations switched off in turn",
+    "timeline": "What each engine's training step is at on a GPU, from its begin to its end",
+    "matmul_scaling": "GFLOP/s of each CUDA kernel against the size of the matrices",
+    "roofline": "The rate of each CUDA kernel under the GPU's measured roofs",
+}
+
+
 def _picture(stem: str) -> str:
+    experiment, _, chip = stem.rpartition("_")
     return (
         f'<picture>\n  <source media="(prefers-color-scheme: dark)" srcset="plots/gallery/{stem}_dark.png">\n'
-        f'  <img alt="{stem.replace("_", " ")}" src="plots/gallery/{stem}_light.png">\n</picture>\n'
+        f'  <img alt="{_SHOWS[experiment]}: {chip}" src="plots/gallery/{stem}_light.png">\n</picture>\n'
     )
 
 
@@ -180,7 +216,7 @@ def _gpu(found: results.Results) -> str:
     """The GPU of a result file, its driver and the clock of its multiprocessors while it was measured."""
     gpu = found.machine.gpus[0]
     clocks = {clock for point in found.points if (clock := getattr(point, "sm_clock", None))}
-    clock = f", at {min(clocks):,} to {max(clocks):,} MHz" if clocks else ""
+    clock = f", at {' to '.join(f'{mhz:,}' for mhz in sorted({min(clocks), max(clocks)}))} MHz" if clocks else ""
     return f"{gpu.name}, driver {gpu.driver}{clock}, in a machine with {_machine(found)}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from plots.style import Theme, entitle, themed
 
 __all__ = ["Run", "draw"]
 
+_LONGEST_NAME = 36  # letters of a line: three stand side by side
 _WINDOW = 5  # transcript lines averaged: a batch of 128 images alone jumps by several percent
 _TICKS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 3600, 7200, 18_000, 36_000, 86_400)  # seconds
 
@@ -61,7 +63,10 @@ def _marker(run: Run) -> str:
 
 def _legend(axes: Axes, runs: Sequence[Run], colour: dict[int, str]) -> tuple[list, list[str]]:
     handles = [axes.plot([], [], _marker(run), color=colour[id(run)], markersize=8)[0] for run in runs]
-    return handles, [f"{run.machine}\n{run.by}{' (published 2018)' if run.published else ''}" for run in runs]
+    names = [textwrap.fill(run.machine, _LONGEST_NAME) for run in runs]
+    return handles, [
+        f"{name}\n{run.by}{' (published 2018)' if run.published else ''}" for name, run in zip(names, runs, strict=True)
+    ]
 
 
 def _prices(axes: Axes, runs: Sequence[Run], colour: dict[int, str], colours: Theme) -> None:
@@ -81,7 +86,8 @@ def _prices(axes: Axes, runs: Sequence[Run], colour: dict[int, str], colours: Th
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlim(low, high * 6)
-    axes.set_ylim(min(run.real for run in runs) / 1.6, max(run.real for run in runs) * 1.9)
+    bottom, longest = min(run.real for run in runs) / 1.6, max(run.real for run in runs)
+    axes.set_ylim(bottom, longest * max(1.9, (longest / bottom) ** 0.25))  # no mark stands in the words above
     ticks = [price for price in (10**e * d for e in range(6) for d in (1, 3)) if low <= price <= high]
     axes.set_xticks(ticks, [f"${tick:,}" for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
@@ -114,7 +120,9 @@ def _curves(axes: Axes, runs: Sequence[Run], colour: dict[int, str]) -> None:
 
 
 def _duration(seconds: float, _: object) -> str:
-    """As one says it: 45s, 5m, 5m25s, 1h02m."""
+    """As one says it: 5.7s, 45s, 5m, 5m25s, 1h02m."""
+    if seconds < 10:
+        return f"{round(seconds, 1):g}s"
     whole = int(seconds)  # as the article's 1m22.601s is called 1m22s
     if whole < 60:
         return f"{whole}s"

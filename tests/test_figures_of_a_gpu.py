@@ -9,11 +9,12 @@ import msgspec
 import pytest
 from matplotlib.text import Text
 
-from experiments import _jobs, gallery, readme, training_race
+from experiments import _jobs, gallery, gpu_race, readme, training_race
 from kernels.measure import results
 from kernels.measure.limits import Ceilings, Level
 from kernels.measure.machine import GPU
 from kernels.measure.results import MatmulPoint, Point, StepPoint, TimelinePoint
+from plots import gpu_race as gpu_race_plot
 from plots import race, roofline
 from tests.points import training_point
 
@@ -31,7 +32,8 @@ def _product(kernel: str, n: int, seconds: float, rounds_to: str = "float32") ->
 
 
 def _step(contestant: str, seconds: float) -> StepPoint:
-    return StepPoint(contestant, 128, 128, 2, "ok", samples=[seconds] * 7, sm_clock=1700)
+    clock = 1700 if contestant.startswith("persistent") else 1755
+    return StepPoint(contestant, 128, 128, 2, "ok", samples=[seconds] * 7, sm_clock=clock)
 
 
 @pytest.fixture
@@ -50,7 +52,11 @@ def without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def committed(without: Path) -> Path:
     folder = without
     products: list[Point] = [_product("cuda-cupy-naive", 1024, 1e-3), _product("cuda-cupy-hopper", 512, 1e-6, "bf16")]
-    raced: list[Point] = [_product("cuda-cublas", 4096, 3e-3), _product("cuda-cupy-warptile", 4096, 3e-3)]
+    raced: list[Point] = [
+        _product("cuda-cublas", 512, 1e-6), _product("cuda-cupy-warptile", 512, 5e-5),
+        _product("cuda-cublas", 4096, 3e-3), _product("cuda-cupy-warptile", 4096, 2e-3),
+        _product("cuda-cupy-hopper, product alone", 4096, 1e-3, "bf16"),
+    ]  # fmt: skip
     steps: list[Point] = [_step("persistent, x", 120e-6), _step("PyTorch, cuDNN, CUDA graph", 240e-6)]
     watched = TimelinePoint(
         "stepwise", "cuda-cupy-warptile", 128, 128, 2, "ok", None, "CUPTI", [("matmul", 3e-4), ("launch gap", 1e-4)],
@@ -69,20 +75,24 @@ def test_the_readme_takes_them_in_and_names_gpu_driver_clock_and_command(committ
     text = readme.render(readme.README.read_text(encoding="utf-8"))
     row = next(line for line in text.splitlines() if line.startswith("| `cuda-cupy-naive`"))
     assert row.endswith("| 2,147 |")
+    assert "driver 580.1, at 1,700 to 1,755 MHz" in text, "of two clocks"
     row = next(line for line in text.splitlines() if line.startswith("| `cuda-cupy-hopper`"))
     assert row.endswith("| 268,435 (at 512) |")
     assert "| `cuda-cupy-vector` |" in text
     assert next(line for line in text.splitlines() if "`cuda-cupy-vector` |" in line).endswith("| not measured |")
     assert (
-        "On a GPU by `python -m experiments.matmul_scaling_x1-80gb` on NVIDIA X1, driver 580.1, at 1,755 to 1,755 MHz"
+        "On a GPU by `python -m experiments.matmul_scaling_x1-80gb` on NVIDIA X1, driver 580.1, at 1,755 MHz"
         in text
     )
-    assert "- At 4096x4096x4096: cuda-cupy-warptile is 1.00 ± 0.00 times as fast as cuda-cublas." in text
+    assert "| times as fast as cuBLAS | 512x512x512 | 4096x4096x4096 |" in text
+    assert "| `cuda-cupy-warptile` | 0.02 | 1.50 |" in text
+    assert "| `cuda-cublas`, TFLOP/s | 268 | 45.8 |" in text
+    assert "| `cuda-cublas-tf32`, TFLOP/s |" not in text, "it did not race"
     assert "- persistent, x is 2.00 ± 0.00 times as fast as PyTorch, cuDNN, CUDA graph." in text
     assert "times its floor of 34.0 µs" in text
     assert "- stepwise, cuda-cupy-warptile: 75% of a step's 400 µs are 1 products" in text
     assert "No GPU has run" not in text
-    shown = ("matmul_scaling_x1-80gb", "training_race_x1-80gb", "timeline_x1-80gb")
+    shown = ("matmul_scaling_x1-80gb", "gpu_race_x1-80gb", "training_race_x1-80gb", "timeline_x1-80gb")
     assert all(f"plots/gallery/{name}_dark.png" in text for name in shown)
     assert "timeline_x2-80gb" not in text
 
@@ -107,12 +117,41 @@ def test_of_two_gpus_the_table_has_the_one_measured_last(without: Path) -> None:
     assert table.count("On a GPU by") == 1
 
 
+def test_where_a_gpu_has_no_scaling_the_table_has_the_race(without: Path) -> None:
+    raced: list[Point] = [_product("cuda-cublas", 1024, 4e-5), _product("cuda-cupy-naive", 1024, 2e-3)]
+    results.write(without / "gpu_race_x1.json", _found(raced, "raced"))
+    table = readme.ladder_table()
+    assert next(line for line in table.splitlines() if line.startswith("| `cuda-cupy-naive`")).endswith("| 1,074 |")
+    assert "On a GPU by `python -m raced`" in table
+
+
+def test_the_picture_of_a_race_has_the_shape_that_most_ran_and_the_best_of_each_format() -> None:
+    found = _found(
+        [
+            _product("cuda-cublas", 1024, 4e-5), _product("cuda-cublas-tf32", 1024, 1e-5, "tf32"),
+            _product("cuda-cupy-vector", 1024, 1e-4), _product("cuda-cupy-warptile", 1024, 5e-5),
+            _product("cuda-cupy-tensor", 1024, 4e-5, "tf32"), _product("cuda-cupy-naive", 1024, 8e-4),
+            _product("cuda-cublas", 8192, 2e-2), _product("cuda-cupy-warptile", 8192, 1e-2),
+        ],
+        "x",
+    )  # fmt: skip
+    left, right = gpu_race_plot.draw(found, gpu_race.shares(found)).axes
+    assert [text.get_text() for text in left.get_yticklabels()] == [
+        "cuda-cupy-naive", "cuda-cupy-vector", "cuda-cupy-warptile", "cuda-cublas", "cuda-cupy-tensor",
+        "cuda-cublas-tf32",
+    ]  # fmt: skip
+    said = [text.get_text() for text in left.texts]
+    assert said == ["2.68: 0.05", "21.5: 0.40 of cuBLAS", "42.9: 0.80 of cuBLAS", "53.7", "53.7: 0.25 of cuBLAS", "215"]
+    assert [text.get_text() for text in right.get_yticklabels()] == ["1024x1024x1024", "8192x8192x8192"]
+    assert [text.get_text() for text in right.texts] == ["0.80", "0.25", "2.00"]
+
+
 def test_each_has_a_picture_that_names_the_gpu(committed: Path) -> None:
     drawn = gallery.pictures()
     assert {name for name in drawn if name.endswith(("_x1-80gb", "_x2-80gb"))} == {
-        "matmul_scaling_x1-80gb", "training_race_x1-80gb", "timeline_x1-80gb",
+        "matmul_scaling_x1-80gb", "gpu_race_x1-80gb", "training_race_x1-80gb", "timeline_x1-80gb",
     }  # fmt: skip
-    for name in ("matmul_scaling_x1-80gb", "training_race_x1-80gb"):
+    for name in ("matmul_scaling_x1-80gb", "gpu_race_x1-80gb", "training_race_x1-80gb"):
         assert any("NVIDIA X1" in text.get_text() for text in drawn[name]("light").findobj(Text)), name
 
 

@@ -87,9 +87,9 @@ def test_every_picture_of_times_tells_that_the_machine_was_busy(name: str, monke
         figure = gallery.pictures()[name]("light")
         return {text.get_text() for text in figure.findobj(Text) if "other programs kept 1.6 of" in text.get_text()}
 
-    committed = gallery.committed
+    read = cli.read_results
     assert not said()
-    monkeypatch.setattr(gallery, "committed", lambda name: msgspec.structs.replace(committed(name), busy_cores=1.6))
+    monkeypatch.setattr(cli, "read_results", lambda path: msgspec.structs.replace(read(path), busy_cores=1.6))
     assert len(said()) == 1
 
 

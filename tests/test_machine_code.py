@@ -91,6 +91,26 @@ def test_fragments_are_loaded_from_a_few_addresses(tile: Tensor, architecture: i
     assert with_constant.count(True) > 12 > with_constant.count(False)
 
 
+@pytest.mark.parametrize("layout", [("C", "C"), ("F", "C"), ("C", "F")], ids="/".join)
+@pytest.mark.parametrize("name", ["cuda-numba-naive", "cuda-numba-coalesced"])
+def test_a_step_of_numbas_plain_loop_takes_few_instructions(name: str, layout: tuple[str, str]) -> None:
+    """About 160 with two loops, one of them of four steps at a time; `for k in range(a.shape[1])` made them 350."""
+    a, b = layout
+    opcodes = [low & 0x1FF for low, _ in instructions(offline.compile_kernel(name, 90, a=a, b=b).cubin)]
+    assert opcodes.count(FFMA) == 4 + 1
+    assert len(opcodes) < 240
+
+
+def test_numba_has_fewer_loads_on_their_way_than_cuda_c() -> None:
+    """Why cuda-numba-coalesced is slower: its loop of 64 bits takes 4 steps at a time, one of 32 bits takes 16."""
+    loads = {
+        name: [low & 0x1FF for low, _ in instructions(offline.compile_kernel(name, 90).cubin)].count(LDG)
+        for name in ("cuda-numba-coalesced", "cuda-cupy-coalesced")
+    }
+    assert loads["cuda-numba-coalesced"] == 2 * (4 + 1)
+    assert loads["cuda-cupy-coalesced"] >= 2 * (16 + 4 + 1)
+
+
 @pytest.mark.parametrize("name", ["cuda-cupy-vector", "cuda-cupy-pipelined", "cuda-cupy-warptile"])
 def test_a_multiplication_reads_from_both_banks_of_registers(name: str) -> None:
     """Of its three numbers, each in an even or an odd register, two at most come from one bank at a time."""

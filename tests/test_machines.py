@@ -117,6 +117,13 @@ def test_what_cannot_be_repeated_is_marked(git: results.Git | None, source: str,
     assert _row(machines.load([file], [], published=True), "source")[2] == source
 
 
+def test_a_revision_may_stand_beside_the_file(tmp_path: Path) -> None:
+    file = _write(tmp_path / "mine.json", training_point())
+    results.write(file, msgspec.structs.replace(results.read(file), git=None))
+    file.with_suffix(".revision").write_text("0" * 40 + "\n")
+    assert _row(machines.load([file], [], published=True), "source")[2] == "measured"
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
