@@ -21,7 +21,7 @@ from experiments.explorer._page import build
 from experiments.explorer._recorded import recorded, square
 from experiments.explorer._small import with_constants
 from experiments.explorer.twins import TWINS
-from kernels.cuda import numba_coalesced, registers
+from kernels.cuda import numba_coalesced, numba_naive, registers
 from kernels.cuda.architectures import GPUS
 from kernels.cuda.occupancy import occupancy
 
@@ -80,9 +80,12 @@ def _pixels(driver: Any) -> list[str]:
 
 
 def test_it_starts_with_something_to_see(driver: Any) -> None:
-    naive, coalesced = (pane.text for pane in _all(driver, ".now"))
-    assert naive == "256 threads read a (global), line 25: 16.0 sectors for a warp"
-    assert coalesced == "256 threads read a (global), line 25: 2.0 sectors for a warp"
+    texts = (Path(module.__file__).read_text(encoding="utf-8").splitlines() for module in (numba_naive, numba_coalesced))
+    lines = [1 + next(row for row, line in enumerate(text) if "total += a[i, k] * b[k, j]" in line) for text in texts]
+    assert [pane.text for pane in _all(driver, ".now")] == [
+        f"256 threads read a (global), line {lines[0]}: 16.0 sectors for a warp",
+        f"256 threads read a (global), line {lines[1]}: 2.0 sectors for a warp",
+    ]
     assert len(_all(driver, ".current")) == 2
     for about in _all(driver, ".about"):
         idea, sizes = about.text.splitlines()

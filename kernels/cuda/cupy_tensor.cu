@@ -14,7 +14,8 @@
 // along its rows: so, for a row-major B, Bᵀ·Aᵀ is computed, which is Cᵀ.
 // Padding has the threads that read at one time meet 32 different banks: 8 numbers of a row along k, 4 of a row of lines.
 // Limit: the operands pass through registers on their way from shared memory. cupy_hopper.cu lets the tensor cores read
-// shared memory themselves.
+// shared memory themselves. On Hopper these are also busy 1.5 times as long with this instruction as with that one, for
+// the same product (pipe_tensor_cycles_active of Nsight Compute on an H100).
 //
 // c (m,n) = a (m,k) · b (k,n): a(i,p) = a[i * a_down + p * a_along], b likewise, c row after row.
 
