@@ -142,8 +142,20 @@ def point_of(
         threads=threads,
         status=status,  # type: ignore[arg-type]
         rounds_to=kernel.spec.rounds_to,
+        tile=_tile(kernel, shape) if "samples" in details else None,
         **details,
     )
+
+
+def _tile(kernel: Kernel, shape: Shape) -> dict[str, int] | None:
+    """The sizes of a CUDA C kernel, tuned for this GPU or not."""
+    tile_at = getattr(kernel.product, "tile_at", None)
+    if tile_at is None:
+        return None
+    import cupy
+
+    sizes: dict[str, int] = tile_at(shape.m, shape.n, cupy.cuda.Device().id).defines()
+    return sizes
 
 
 def _prepared(shape: Shape) -> tuple[NDArray, NDArray, Reference]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from experiments._jobs import Job
 
-__all__ = ["GALLERY", "RESULTS", "ROOT", "committed", "jobs", "of_gpus", "pictures", "redraw", "seeds"]
+__all__ = ["GALLERY", "RESULTS", "ROOT", "committed", "jobs", "of_gpus", "pictures", "races", "redraw", "seeds"]
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "experiments" / "results"
@@ -63,6 +63,13 @@ def committed(name: str) -> Results:
 def of_gpus(name: str) -> dict[str, Results]:
     """The result files of an experiment on GPUs, by their names without .json."""
     return {file.stem: cli.read_results(file) for file in sorted(RESULTS.glob(f"{name}_*.json"))}
+
+
+def races() -> dict[str, Results]:
+    """The races against cuBLAS of GPUs, of those in which any kernel was timed beside it."""
+    from experiments.gpu_race import shares
+
+    return {stem: file for stem, file in of_gpus("gpu_race").items() if any(shares(file).values())}
 
 
 def seeds() -> list[TrainingPoint]:
@@ -139,7 +146,7 @@ def pictures() -> dict[str, Callable[[str], Figure]]:
     for name, draw in _OF_ONE_FILE.items():
         files = {name: committed(name)} | of_gpus(name)
         found |= {stem: partial(draw, file) for stem, file in files.items() if _can_be_drawn(file)}
-    found |= {stem: partial(_gpu_race, file) for stem, file in of_gpus("gpu_race").items()}
+    found |= {stem: partial(_gpu_race, file) for stem, file in races().items()}
     return found | {"accuracy": _accuracy, "machines": _machines, "cluster_scaling": _cluster_scaling}
 
 

@@ -15,6 +15,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import kernels
@@ -56,9 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
         found = _files.read_or_measure(parser, options, "race", _by_shape, partial(_measure, options, arguments))
         _show(found)
         if options.plot:
-            from plots import gpu_race
-
-            _files.save_picture(gpu_race.draw(found, shares(found)), options.plot)
+            _draw(found, options.plot)
         _judge(found)
 
 
@@ -220,6 +219,15 @@ def _show(found: Results) -> None:
                 print(f"{name} {point.status}: {point.reason}")
     for sentence in sentences(found):
         print(sentence)
+
+
+def _draw(found: Results, path: Path) -> None:
+    from plots import gpu_race
+
+    if any((told := shares(found)).values()):
+        _files.save_picture(gpu_race.draw(found, told), path)
+    else:
+        print(f"{path} is not drawn: no kernel was timed beside cuBLAS")
 
 
 def _judge(found: Results) -> None:

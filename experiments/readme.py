@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from experiments import gallery
 from experiments._published import PUBLISHED
-from experiments._tables import gigaflops
+from experiments._tables import figure, gigaflops
 from kernels import cli
 from kernels.ladder import LADDER
 from kernels.measure import results
@@ -95,7 +95,7 @@ def gpu_part() -> str:
         return [timeline.sentence(point) for point in found.of(results.TimelinePoint) if point.spans]
 
     lines: list[str] = []
-    for stem, found in gallery.of_gpus("gpu_race").items():
+    for stem, found in gallery.races().items():
         lines += [*gpu_table(found), "", f"Measured by `{found.command}` on {_gpu(found)}.", "", _picture(stem)]
     for name, sentences in {"training_race": of_race, "timeline": of_timeline}.items():
         for stem, found in gallery.of_gpus(name).items():
@@ -116,8 +116,8 @@ def gpu_table(found: results.Results) -> list[str]:
     points = found.of(results.MatmulPoint)
     told = shares(found)
     lines = [f"| times as fast as cuBLAS | {' | '.join(told)} |", "|---|" + "---:|" * len(told)]
-    rates = {(p.kernel, p.shape): f"{p.rate.median / 1e12:.3g}" for p in points if p.samples}
-    for spec in LADDER:
+    rates = {(p.kernel, p.shape): figure(p.rate.median / 1e12) for p in points if p.samples}
+    for spec in (spec for spec in LADDER if spec.family == "cuda"):
         if spec.handwritten:
             cells = [_times(here[spec.name].median) if spec.name in here else "–" for here in told.values()]
             name = f"`{spec.name}`"

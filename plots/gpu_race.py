@@ -22,7 +22,7 @@ _RATES, _SHARES = (1, 10, 100, 1000), (0.25, 0.5, 1, 2, 4)  # where the axes hav
 def draw(results: Results, shares: Mapping[str, Mapping[str, Spread]], theme: str = "light") -> Figure:
     """Rates at the shape that most kernels ran, from the first rung down; beside them shares of cuBLAS at all shapes.
 
-    shares: times as fast as cuBLAS in the same format, by shape and hand-written kernel.
+    shares: times as fast as cuBLAS in the same format, by shape and hand-written kernel; at least one.
     """
     points = [p for p in results.of(MatmulPoint) if p.samples and "," not in p.kernel]
     shape = max((p.shape for p in points), key=lambda s: _size(points, s))
@@ -39,8 +39,9 @@ def draw(results: Results, shares: Mapping[str, Mapping[str, Spread]], theme: st
         keys = [Patch(color=colours.series[_FORMATS[name]], label=f"operands in {name}") for name in formats]
         keys.append(Patch(facecolor=colours.paper, edgecolor=colours.ink, label="cuBLAS"))
         left.legend(handles=keys, fontsize=9, loc="upper right", handlelength=1.2)
-        gpu = results.machine.gpus[0]
-        caption = f"{gpu.name}, driver {gpu.driver}; float32 in and out, N(0,1); bar, dot = median, line = quartiles"
+        driver = "".join(f", driver {gpu.driver}" for gpu in results.machine.gpus[:1])
+        caption = f"{results.machine.processor(gpu=True)}{driver}; float32 in and out, N(0,1); "
+        caption += "bar, dot = median, line = quartiles"
         entitle(figure, "The ladder on a GPU, in turns with cuBLAS", caption, results.caveat)
     return figure
 
@@ -72,7 +73,7 @@ def _rates(axes: Axes, bars: list[MatmulPoint], shares: Mapping[str, Spread], co
 
 
 def _said(rate: float, share: Spread | None) -> str:
-    said = f"{rate:#.3g}".rstrip(".")
+    said = f"{rate:#.3g}".rstrip(".") if rate < 999.5 else f"{rate:,.0f}"
     if share is None:
         return said
     return f"{said}: {share.median:.2f} of cuBLAS" if share.median >= 0.1 else f"{said}: {share.median:.2g}"
@@ -81,9 +82,11 @@ def _said(rate: float, share: Spread | None) -> str:
 def _shares(axes: Axes, results: Results, shares: Mapping[str, Mapping[str, Spread]], colours: Theme) -> None:
     """A row for each shape, in it a dot for each format, one below the other."""
     formats = {p.kernel: p.rounds_to for p in results.of(MatmulPoint)}
+    axes.set_xscale("log")
     for row, here in enumerate(shares.values()):
         for line, (name, number) in enumerate(_FORMATS.items()):
-            best = max((share for kernel, share in here.items() if formats[kernel] == name), default=None)
+            own = [share for kernel, share in here.items() if formats[kernel] == name]
+            best = max(own, key=lambda share: share.median, default=None)
             if best is None:
                 continue
             colour, place = colours.series[number], row + 0.26 * (line - 1)
@@ -100,8 +103,8 @@ def _shares(axes: Axes, results: Results, shares: Mapping[str, Mapping[str, Spre
     axes.yaxis.tick_right()
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    axes.set_xscale("log")
-    axes.set_xlim(0.22, 9)
+    least, most = axes.get_xlim()
+    axes.set_xlim(min(0.22, least), max(9, most))
     axes.xaxis.set_major_locator(FixedLocator(_SHARES))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

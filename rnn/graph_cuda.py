@@ -1,9 +1,9 @@
 """The graph engine: the launches of the stepwise engine, captured once as a CUDA graph and replayed.
 
-A step of the published network is about 125 launches. Each costs the host several microseconds, in which the GPU, done
-with the one before, has nothing to do. A graph holds them all, with their arguments; one call starts it, and the GPU
-finds the next launch by itself. The arguments are fixed, so a batch is copied to where the graph looks for it, and each
-shape of batch has a graph of its own.
+A step of the published network is about 125 launches. Each costs the host some tens of microseconds, in which the GPU,
+done with the one before, has nothing to do. A graph holds them all, with their arguments; one call starts it, and the
+GPU finds the next launch by itself. The arguments are fixed, so a batch is copied to where the graph looks for it, and
+each shape of batch has a graph of its own.
 """
 
 from __future__ import annotations

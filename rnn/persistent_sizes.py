@@ -8,8 +8,8 @@ h to the next, 28 times there and 28 times back.
 
     hidden split: P blocks share the units of a group of images. Each holds 1/P of the recurrent weights (H·4H·4 bytes
         = 256 KiB), which fits anywhere, but in each time step all P meet, through L2: a write, a fence, an atomic add
-        and a spinning read: 1.35 µs together, measured on an H100. 56 meetings are 76 µs of waiting, whatever the
-        arithmetic.
+        and a spinning read: 1.35 µs together where all blocks of an H100 meet. 56 such meetings are 76 µs of waiting,
+        and the arithmetic comes on top.
     batch split: images meet only in the weight gradients. A block that owns its images needs nobody for 56 time
         steps; its barrier is __syncthreads, tens of clocks. But it needs all weights: 160·512·4 bytes = 320 KiB
         forward (28 inputs padded to 32), 256 KiB back. An H200's SM has 227 KiB of shared memory for a block and 256
@@ -18,10 +18,10 @@ h to the next, 28 times there and 28 times back.
         clocks, back 96 KiB in 768. Operands, sums over lanes, gates and the barrier, which depend on one another, take
         about as long again: some 1.1 µs there and 0.9 µs back, 28 times. And each SM fetches all weights from L2, once
         there and once back: 76 MB, 14 µs at 5.5 TB/s. So 56 time steps are some 70 µs, counted in the machine code for
-        sm_90; a model of the issue slots says 80. Measured on an H100: 77, and 16 for the weights.
+        sm_90; a model of the issue slots says 80. Measured on an H100: 93, of which the weights take 16.
 
 The batch split is chosen: its bound is the SM's own shared memory rather than the latency between SMs. The two grid
-barriers of a training step take an H100 2.7 µs where all blocks come at once; in a step 11 of 123, as they do not (the
+barriers of a training step take an H100 2.7 µs where all blocks come at once; in a step 11 of 128, as they do not (the
 files of the H100 in experiments/results). It also works on smaller chips: with more images to a
 block each weight that is read is multiplied more often (`rows` at a time), and what does not fit on the chip is read
 from L2 again in each time step.

@@ -76,7 +76,7 @@ def cublas(monkeypatch: pytest.MonkeyPatch) -> Cublas:
     monkeypatch.setattr(kernels, "unavailable", lambda name: None)
     monkeypatch.setattr(launch, "gpu", lambda device: launch.GPU("stand-in", 90, 2, 232_448))
     monkeypatch.setattr(gemm, "_library", lambda: made)
-    monkeypatch.setattr(gemm, "_of_thread", threading.local())
+    monkeypatch.setattr(gemm, "_mine", gemm._Mine())
     monkeypatch.setattr(
         hopper,
         "_functions",
@@ -131,6 +131,23 @@ def test_what_cublas_refuses_is_told(cublas: Cublas, monkeypatch: pytest.MonkeyP
     x = np.ones((8, 8), np.float32)
     with pytest.raises(RuntimeError, match=r"cublasStatus_t 15"):
         kernels.get("cuda-cublas").matmul(x, x)
+
+
+def test_bf16_is_multiplied_with_the_zeros_behind_k(cublas: Cublas) -> None:
+    """K is then a multiple of 8, without which cuBLAS is slow."""
+    if not emulation.available():
+        pytest.skip("the emulator needs g++")
+    depths = []
+    multiply = cublas.cublasGemmEx
+    cublas.cublasGemmEx = lambda *given: depths.append(given[5]) or multiply(*given)  # type: ignore[method-assign]
+    kernels.get("cuda-cublas-bf16").matmul(np.ones((3, 13), np.float32), np.ones((13, 5), np.float32))
+    assert depths == [16]
+
+
+def test_each_gpu_has_a_handle_of_its_own(cublas: Cublas) -> None:
+    first, second = gemm._handle(0), gemm._handle(1)
+    assert first.value != second.value
+    assert gemm._handle(0) is first
 
 
 def test_each_thread_has_a_handle_of_its_own_and_gives_it_back(cublas: Cublas) -> None:

@@ -116,7 +116,17 @@ def test_prices_say_where_they_are_and_machines_have_colours_of_their_own():
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(59.9, "59s"), (60, "1m"), (82.601, "1m22s"), (3600, "1h00m"), (3725, "1h02m"), (7265, "2h01m")],
+    [
+        (5, "5s"),
+        (5.747, "5.7s"),
+        (9.99, "10s"),
+        (59.9, "59s"),
+        (60, "1m"),
+        (82.601, "1m22s"),
+        (3600, "1h00m"),
+        (3725, "1h02m"),
+        (7265, "2h01m"),
+    ],
 )
 def test_a_duration_is_told_as_one_says_it(seconds, said):
     left, _ = machines.draw([_run("a", 850.0, seconds)]).axes

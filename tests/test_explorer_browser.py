@@ -80,7 +80,9 @@ def _pixels(driver: Any) -> list[str]:
 
 
 def test_it_starts_with_something_to_see(driver: Any) -> None:
-    texts = (Path(module.__file__).read_text(encoding="utf-8").splitlines() for module in (numba_naive, numba_coalesced))
+    texts = (
+        Path(module.__file__).read_text(encoding="utf-8").splitlines() for module in (numba_naive, numba_coalesced)
+    )
     lines = [1 + next(row for row, line in enumerate(text) if "total += a[i, k] * b[k, j]" in line) for text in texts]
     assert [pane.text for pane in _all(driver, ".now")] == [
         f"256 threads read a (global), line {lines[0]}: 16.0 sectors for a warp",

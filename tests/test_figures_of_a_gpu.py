@@ -80,10 +80,7 @@ def test_the_readme_takes_them_in_and_names_gpu_driver_clock_and_command(committ
     assert row.endswith("| 268,435 (at 512) |")
     assert "| `cuda-cupy-vector` |" in text
     assert next(line for line in text.splitlines() if "`cuda-cupy-vector` |" in line).endswith("| not measured |")
-    assert (
-        "On a GPU by `python -m experiments.matmul_scaling_x1-80gb` on NVIDIA X1, driver 580.1, at 1,755 MHz"
-        in text
-    )
+    assert "On a GPU by `python -m experiments.matmul_scaling_x1-80gb` on NVIDIA X1, driver 580.1, at 1,755 MHz" in text
     assert "| times as fast as cuBLAS | 512x512x512 | 4096x4096x4096 |" in text
     assert "| `cuda-cupy-warptile` | 0.02 | 1.50 |" in text
     assert "| `cuda-cublas`, TFLOP/s | 268 | 45.8 |" in text
@@ -123,6 +120,13 @@ def test_where_a_gpu_has_no_scaling_the_table_has_the_race(without: Path) -> Non
     table = readme.ladder_table()
     assert next(line for line in table.splitlines() if line.startswith("| `cuda-cupy-naive`")).endswith("| 1,074 |")
     assert "On a GPU by `python -m raced`" in table
+
+
+def test_a_race_of_which_nothing_was_timed_is_not_shown(without: Path) -> None:
+    skipped = MatmulPoint("cuda-cupy-vector", 8, 8, 8, 1, "skipped", "would take 9 days")
+    results.write(without / "gpu_race_x1.json", _found([skipped, _product("cuda-cublas", 8, 1e-3)], "raced"))
+    assert "gpu_race_x1" not in gallery.pictures()
+    assert "gpu_race_x1" not in readme.gpu_part()
 
 
 def test_the_picture_of_a_race_has_the_shape_that_most_ran_and_the_best_of_each_format() -> None:

@@ -294,10 +294,20 @@ def test_race_against_cublas(clock: Clock, tmp_path: Path, capsys: pytest.Captur
     shown = capsys.readouterr().out
     assert shown.startswith("Machine: ")
     assert "0.50" in shown
-    gpu_race.main(["--from", str(file)])
+    picture = tmp_path / "race.svg"
+    gpu_race.main(["--from", str(file), "--plot", str(picture)])
     machine_line, tables = capsys.readouterr().out.split("\n", 1)
     assert "; measured 20" in machine_line
-    assert tables in shown
+    assert tables.removesuffix(f"wrote {picture}\n") in shown
+    assert "0.50 of cuBLAS" in picture.read_text()
+
+
+def test_a_race_without_times_has_no_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    skipped = results.MatmulPoint("cuda-cupy-vector", 8, 8, 8, 1, "skipped", "would take 9 days")
+    results.write(tmp_path / "race.json", results.new("x", [], [skipped], None))
+    gpu_race.main(["--from", str(tmp_path / "race.json"), "--plot", str(tmp_path / "race.png")])
+    assert "race.png is not drawn: no kernel was timed beside cuBLAS" in capsys.readouterr().out
+    assert not (tmp_path / "race.png").exists()
 
 
 def test_race_takes_no_more_samples_of_a_slow_kernel_than_it_must(clock: Clock, tmp_path: Path) -> None:

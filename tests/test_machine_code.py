@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 BAR, FFMA, LDG, LDS, STG, SHFL, MEMBAR, HGMMA = 0x11D, 0x023, 0x181, 0x184, 0x186, 0x189, 0x192, 0x1F0
-R2UR = 0x0CA
+R2UR, HMMA = 0x0CA, 0x03C
 
 
 def instructions(cubin: bytes) -> Iterator[tuple[int, int]]:
@@ -91,17 +91,26 @@ def test_fragments_are_loaded_from_a_few_addresses(tile: Tensor, architecture: i
     assert with_constant.count(True) > 12 > with_constant.count(False)
 
 
+@pytest.mark.parametrize(("b", "loads"), [("C", 64), ("F", 64)])
+def test_tensor_cores_get_two_numbers_to_a_load(b: str, loads: int) -> None:
+    """Of the 128 products of a tile's 32 steps of k; single loads would be twice as many, or half as many more."""
+    code = instructions(offline.compile_kernel("cuda-cupy-tensor", 90, b=b).cubin)
+    opcodes = [low & 0x1FF for low, _ in code]
+    assert opcodes.count(HMMA) == 128
+    assert loads <= opcodes.count(LDS) < 1.4 * loads  # and those before the loop
+
+
 @pytest.mark.parametrize("layout", [("C", "C"), ("F", "C"), ("C", "F")], ids="/".join)
 @pytest.mark.parametrize("name", ["cuda-numba-naive", "cuda-numba-coalesced"])
 def test_a_step_of_numbas_plain_loop_takes_few_instructions(name: str, layout: tuple[str, str]) -> None:
-    """About 160 with two loops, one of them of four steps at a time; `for k in range(a.shape[1])` made them 350."""
+    """160 to 190 with two loops, one of them of four steps at a time; `for k in range(a.shape[1])` makes them 300."""
     a, b = layout
     opcodes = [low & 0x1FF for low, _ in instructions(offline.compile_kernel(name, 90, a=a, b=b).cubin)]
     assert opcodes.count(FFMA) == 4 + 1
     assert len(opcodes) < 240
 
 
-def test_numba_has_fewer_loads_on_their_way_than_cuda_c() -> None:
+def test_the_compiler_takes_more_steps_at_a_time_of_cuda_c() -> None:
     """Why cuda-numba-coalesced is slower: its loop of 64 bits takes 4 steps at a time, one of 32 bits takes 16."""
     loads = {
         name: [low & 0x1FF for low, _ in instructions(offline.compile_kernel(name, 90).cubin)].count(LDG)

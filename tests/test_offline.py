@@ -89,6 +89,16 @@ def test_kernel_stays_within_its_budget(name: str, architecture: int, rows: dict
 
 
 @needs_compiler
+def test_where_the_default_sizes_do_not_fit_the_next_ones_are_compiled_and_counted() -> None:
+    program = PROGRAMS["cuda-cupy-tensor"]
+    tile = program.fitting(ARCHITECTURES[86].shared_per_block)[0]
+    assert tile != program.tile
+    (row,) = offline.gate([program.name], (86,))
+    assert row.compiled.cubin == offline.compile_kernel(program.name, 86, tile=tile).cubin
+    assert row.shared_bytes == tile.shared_bytes + row.compiled.static_shared
+
+
+@needs_compiler
 @pytest.mark.slow
 def test_kernels_stay_within_their_budgets_on_all_other_chips() -> None:
     others = sorted(set(ARCHITECTURES) - set(offline.ARCHITECTURES))

@@ -19,8 +19,9 @@ class CublasBF16(InTwoSteps):
     """The product in two steps."""
 
     def multiply(self, a: Any, b: Any, c: Any, k: int) -> None:
-        first, second = (gemm.Operand(x.data.ptr, True, x.shape[1], gemm.BF16) for x in (a, b))
-        gemm.multiply(first, second, c, k)
+        depth = a.shape[1]  # with the zeros after k: cuBLAS is slow where k is no multiple of 8
+        first, second = (gemm.Operand(x.data.ptr, True, depth, gemm.BF16) for x in (a, b))
+        gemm.multiply(first, second, c, depth)
 
 
 product = CublasBF16(PROGRAMS["cuda-cupy-hopper"])

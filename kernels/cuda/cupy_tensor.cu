@@ -11,11 +11,10 @@
 // instruction's steps t and t + 4 are neighbours, 2t and 2t + 1: where k lies along the rows, a thread reads both at once.
 // Where lines do, it reads a step of two lines at once, g and g + 8 of the instruction's first operand, which are 2g and
 // 2g + 1. The two then stand in the registers as the instruction wants them, if the first operand is the one with lines
-// along its rows: so, for a row-major B, Bᵀ·Aᵀ is computed, which is Cᵀ.
+// along its rows: so, for a row-major B, Bᵀ·Aᵀ is computed, which is Cᵀ. With k along the rows of both, numbers are moved.
 // Padding has the threads that read at one time meet 32 different banks: 8 numbers of a row along k, 4 of a row of lines.
 // Limit: the operands pass through registers on their way from shared memory. cupy_hopper.cu lets the tensor cores read
-// shared memory themselves. On Hopper these are also busy 1.5 times as long with this instruction as with that one, for
-// the same product (pipe_tensor_cycles_active of Nsight Compute on an H100).
+// shared memory themselves.
 //
 // c (m,n) = a (m,k) · b (k,n): a(i,p) = a[i * a_down + p * a_along], b likewise, c row after row.
 
@@ -29,6 +28,7 @@ constexpr int THREADS = 32 * (BLOCK_M / WARP_M) * WARPS_ACROSS;
 template <int LINES, bool K_CONTIGUOUS>
 struct Operands {
     static constexpr int STRIDE = K_CONTIGUOUS ? BLOCK_K + 8 : LINES + 4, SIZE = STRIDE * (K_CONTIGUOUS ? LINES : BLOCK_K);
+    static_assert(K_CONTIGUOUS ? STRIDE % 16 == 8 : STRIDE % 32 == 4, "else threads that read together meet in a bank");
     using Copies = Share<LINES, BLOCK_K, STRIDE, THREADS, K_CONTIGUOUS, VECTOR, false>;
 
     // Which of 16 lines of the tile is line g + 8 h of the instruction's first operand.

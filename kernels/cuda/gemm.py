@@ -20,7 +20,6 @@ FLOAT32, BF16 = 0, 14  # cudaDataType
 IN_FLOAT32, IN_TF32 = 68, 77  # cublasComputeType_t: what operands may be rounded to; sums are float32 in both
 _AS_IT_LIES, _TRANSPOSED = 0, 1  # cublasOperation_t
 _ANY_ALGORITHM = -1  # cublasGemmAlgo_t
-_of_thread = threading.local()
 _WORKSPACE = 32 * 2**20  # bytes: what cuBLAS's manual advises for Hopper, the most of all chips
 
 
@@ -89,12 +88,20 @@ class _Handle(ctypes.c_void_p):
         weakref.finalize(self, _library().cublasDestroy_v2, ctypes.c_void_p(self.value))
 
 
+class _Mine(threading.local):
+    def __init__(self) -> None:
+        self.handles: dict[int, _Handle] = {}
+
+
+_mine = _Mine()
+
+
 def _handle(device: int) -> _Handle:
     """This thread's: a handle keeps the stream and the workspace of the next product, so threads cannot share one."""
-    mine: dict[Any, _Handle] = vars(_of_thread)
-    if device not in mine:
-        mine[device] = _Handle()
-    return mine[device]
+    handles = _mine.handles
+    if device not in handles:
+        handles[device] = _Handle()
+    return handles[device]
 
 
 def _check(status: int) -> None:

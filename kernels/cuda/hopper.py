@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kernels.cuda import compile as compiler
-from kernels.cuda import launch, sizes
+from kernels.cuda import launch
 from kernels.cuda.programs import Program
 from kernels.cuda.tiles import Hopper, Tile
 
@@ -71,18 +71,26 @@ class InTwoSteps:
 class HopperC(InTwoSteps):
     """The product of cupy_hopper.cu and cupy_hopper_tf32.cu."""
 
+    def tile_at(self, m: int, n: int, device: int) -> Tile:
+        """The sizes for a C of (m,n) on the GPU of CuPy's number `device`."""
+        return self.tile or launch.tile_for(self.program, m, n, device)
+
     def multiply(self, a: Any, b: Any, c: Any, k: int) -> None:
         import cupy
 
         m, n = c.shape
         device = cupy.cuda.Device().id
-        chip = launch.gpu(device)
-        tile = self.tile or sizes.choose(self.program, m, n, chip.name, chip.multiprocessors, chip.shared_bytes)
+        tile = self.tile_at(m, n, device)
         assert isinstance(tile, Hopper)
         matmul, _ = _functions(self.program, tile, device)
         maps = (_map(a, tile.block_m, tile.block_k), _map(b, tile.block_n // tile.cluster, tile.block_k))
         arguments = (*maps, c, np.int32(m), np.int32(n), np.int32(k))
-        matmul(tile.resident_grid(m, n, chip.multiprocessors), tile.block, arguments, shared_mem=tile.shared_bytes)
+        matmul(
+            tile.resident_grid(m, n, launch.gpu(device).multiprocessors),
+            tile.block,
+            arguments,
+            shared_mem=tile.shared_bytes,
+        )
 
 
 @functools.cache

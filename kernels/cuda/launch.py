@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from kernels.ladder import KernelSpec
 
-__all__ = ["GPU", "CudaC", "Layout", "NumbaCuda", "for_program", "gpu", "product"]
+__all__ = ["GPU", "CudaC", "Layout", "NumbaCuda", "for_program", "gpu", "product", "tile_for"]
 
 _MOST_BLOCKS_DOWN = 65_535  # of a grid in y; in x there may be 2³¹ - 1
 
@@ -80,6 +80,12 @@ def gpu(device: int) -> GPU:
     )
 
 
+def tile_for(program: Program, m: int, n: int, device: int) -> Tile:
+    """A program's sizes for a C of (m,n) on the GPU of CuPy's number `device`. Raises ValueError where none fits it."""
+    chip = gpu(device)
+    return sizes.choose(program, m, n, chip.name, chip.multiprocessors, chip.shared_bytes)
+
+
 class Layout(NamedTuple):
     """How the operands lie in memory, which a program is compiled for.
 
@@ -106,15 +112,18 @@ class CudaC:
     def __init__(self, program: Program, tile: Tile | None = None) -> None:
         self.program, self.tile = program, tile
 
+    def tile_at(self, m: int, n: int, device: int) -> Tile:
+        """The sizes for a C of (m,n) on the GPU of CuPy's number `device`."""
+        return self.tile or tile_for(self.program, m, n, device)
+
     def __call__(self, a: Any, b: Any, c: Any) -> None:
         """c (M,N) = a (M,K) · b (K,N), float32 CuPy arrays; a and b in C order or transposed."""
         import cupy
 
         (m, n), k = c.shape, a.shape[1]
         device = cupy.cuda.Device().id
-        chip = gpu(device)
         layout = Layout.of(a, b, c)
-        tile = self.tile or sizes.choose(self.program, m, n, chip.name, chip.multiprocessors, chip.shared_bytes)
+        tile = self.tile_at(m, n, device)
         function = _function(self.program, tile, layout, device)
         strides = (k, 1) if layout.a_k_contiguous else (1, m), (1, k) if layout.b_k_contiguous else (n, 1)
 

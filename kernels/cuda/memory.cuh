@@ -74,7 +74,7 @@ struct Share {
         for (int r = 0; r < ROWS && (ROWS % STEP == 0 || row + r < ROWS); r += STEP, from += row_step)
 #pragma unroll
             for (int q = 0; q < LENGTH; q += ACROSS * WIDTH)
-                move(target + (TURNED ? q * STRIDE + r : r * STRIDE + q), from + q, r < rows_left && q < numbers_left);
+                move(target + (TURNED ? q * STRIDE + r : r * STRIDE), from + q, r < rows_left && q < numbers_left);
         source += tile_step;
         (K_CONTIGUOUS ? numbers_left : rows_left) -= DEPTH;
     }

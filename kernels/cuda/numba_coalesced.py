@@ -5,8 +5,9 @@ all) and read 32 neighbours of a row of B: 4 sectors of 32 bytes, every byte use
 changed, and with them the sides of the block and the grid.
 Limit: each thread still fetches 2 numbers for each multiplication; a number of A is asked for by N threads, one of B
 by M. cuda-numba-shared lets the threads of a block fetch them once.
-The same in CUDA C: cupy_coalesced.cu. There k has 32 bits, and the compiler takes 16 of its steps at a time, with 32
-loads on their way; here it has 64, and the compiler takes 4, with 8. Where memory is far, that is up to twice as slow.
+The same in CUDA C: cupy_coalesced.cu. There k has 32 bits, and the compiler takes 16 of its steps at a time, with
+up to 9 loads on their way; here it has 64, and the compiler takes 4, with up to 5. Where memory is far, that is up to
+1.9 times as slow.
 """
 
 from numba import cuda, float32

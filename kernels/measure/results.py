@@ -68,6 +68,7 @@ class MatmulPoint(msgspec.Struct, frozen=True, tag="matmul"):
     transfer: seconds to copy a and b to the GPU and c back, which the samples of a CUDA kernel do not contain.
     sm_clock: of the GPU's multiprocessors in MHz, when the samples had been taken.
     inputs: what the numbers of a and b are drawn from. rounds_to: the format that the kernel rounds them to first.
+    tile: the sizes that a CUDA C kernel was compiled with.
     """
 
     kernel: str
@@ -85,6 +86,7 @@ class MatmulPoint(msgspec.Struct, frozen=True, tag="matmul"):
     sm_clock: int | None = None
     inputs: str = "N(0,1)"
     rounds_to: str = "float32"
+    tile: dict[str, int] | None = None
 
     def __str__(self) -> str:
         return f"{self.kernel} at {self.shape}"
