@@ -143,7 +143,8 @@ _SHOWS = {
 
 
 def _picture(stem: str) -> str:
-    experiment, _, chip = stem.rpartition("_")
+    experiment = next(name for name in _SHOWS if stem.startswith(f"{name}_"))  # a file may be named with more of _
+    chip = stem.removeprefix(f"{experiment}_")
     return (
         f'<picture>\n  <source media="(prefers-color-scheme: dark)" srcset="plots/gallery/{stem}_dark.png">\n'
         f'  <img alt="{_SHOWS[experiment]}: {chip}" src="plots/gallery/{stem}_light.png">\n</picture>\n'

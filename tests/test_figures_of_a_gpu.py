@@ -100,8 +100,9 @@ def test_without_any_it_says_so(without: Path) -> None:
 
 def test_pictures_alone_are_shown_too(without: Path) -> None:
     points: list[Point] = [_product("cuda-cupy-naive", 1024, 1e-3)]
-    results.write(without / "matmul_scaling_x1.json", _found(points, "x"))
-    assert readme.gpu_part().count("matmul_scaling_x1_light.png") == 1
+    results.write(without / "matmul_scaling_my_x1.json", _found(points, "x"))
+    assert readme.gpu_part().count("matmul_scaling_my_x1_light.png") == 1
+    assert "against the size of the matrices: my_x1" in readme.gpu_part()
     assert "No GPU" not in readme.gpu_part()
 
 
