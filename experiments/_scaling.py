@@ -149,13 +149,13 @@ def point_of(
 
 def _tile(kernel: Kernel, shape: Shape) -> dict[str, int] | None:
     """The sizes of a CUDA C kernel, tuned for this GPU or not."""
-    tile_at = getattr(kernel.product, "tile_at", None)
-    if tile_at is None:
+    from kernels.cuda.launch import Sized
+
+    if not isinstance(kernel.product, Sized):
         return None
     import cupy
 
-    sizes: dict[str, int] = tile_at(shape.m, shape.n, cupy.cuda.Device().id).defines()
-    return sizes
+    return kernel.product.tile_at(shape.m, shape.n, cupy.cuda.Device().id).defines()
 
 
 def _prepared(shape: Shape) -> tuple[NDArray, NDArray, Reference]:

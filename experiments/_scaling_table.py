@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 from rich.table import Table
 
-from experiments._tables import gigaflops, marked, print_table, table
+from experiments._tables import marked, print_table, table
 from kernels.ladder import LADDER
+from kernels.measure.figures import gigaflops
 from kernels.measure.results import MatmulPoint
 from kernels.measure.timing import ratio
 

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from kernels.measure.timing import UNSTEADY, Spread
 
-__all__ = ["figure", "gigaflops", "marked", "print_table", "table"]
+__all__ = ["marked", "print_table", "table"]
 
 _MARK, _WIDEST = "~", 1000
 
@@ -22,16 +22,6 @@ def table(title: str, name: str, *figures: str, justify: JustifyMethod = "right"
     for figure in figures:
         made.add_column(figure, justify=justify)
     return made
-
-
-def figure(value: float) -> str:
-    """To three digits, or whole."""
-    return f"{value:,.0f}" if round(value) >= 1000 else f"{value:#.3g}".rstrip(".")
-
-
-def gigaflops(rate: float) -> str:
-    """GFLOP/s as a figure; rate: in FLOP/s."""
-    return figure(rate / 1e9)
 
 
 def marked(figure: str, *spreads: Spread) -> str:

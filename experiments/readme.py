@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 from experiments import gallery
 from experiments._published import PUBLISHED
-from experiments._tables import figure, gigaflops
 from kernels import cli
 from kernels.ladder import LADDER
 from kernels.measure import results
+from kernels.measure.figures import figure, gigaflops, times
 
 README = gallery.ROOT / "README.md"
 SIZE = 1024  # the square whose rate the table shows
@@ -119,7 +119,7 @@ def gpu_table(found: results.Results) -> list[str]:
     rates = {(p.kernel, p.shape): figure(p.rate.median / 1e12) for p in points if p.samples}
     for spec in (spec for spec in LADDER if spec.family == "cuda"):
         if spec.handwritten:
-            cells = [_times(here[spec.name].median) if spec.name in here else "–" for here in told.values()]
+            cells = [times(here[spec.name].median) if spec.name in here else "–" for here in told.values()]
             name = f"`{spec.name}`"
         else:
             cells = [rates.get((spec.name, shape), "–") for shape in told]
@@ -127,10 +127,6 @@ def gpu_table(found: results.Results) -> list[str]:
         if set(cells) != {"–"}:
             lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
-
-
-def _times(share: float) -> str:
-    return f"{share:.2f}" if share >= 0.1 else f"{share:.2g}"
 
 
 _SHOWS = {

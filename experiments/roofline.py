@@ -18,6 +18,7 @@ from experiments._peak import above, has_peak
 from kernels import cli
 from kernels.ladder import LADDER
 from kernels.measure import gpu_ceilings, results
+from kernels.measure.figures import gigaflops
 from kernels.measure.limits import Ceilings, Level
 from kernels.measure.results import MatmulPoint, Results
 
@@ -119,7 +120,7 @@ def _roof(found: Results, point: MatmulPoint) -> tuple[str, float]:
 
 
 def _show(found: Results) -> None:
-    from experiments._tables import gigaflops, marked, print_table, table
+    from experiments._tables import marked, print_table, table
 
     assert found.ceilings is not None
     roofs = table("Measured limits", "roof", "GB/s", "GFLOP/s of multiply-adds fed from it")

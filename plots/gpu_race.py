@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from kernels.measure.figures import figure, times
 from kernels.measure.results import MatmulPoint, Results
 from kernels.measure.timing import Spread
 from plots.style import Theme, entitle, is_yardstick, themed
@@ -73,10 +74,9 @@ def _rates(axes: Axes, bars: list[MatmulPoint], shares: Mapping[str, Spread], co
 
 
 def _said(rate: float, share: Spread | None) -> str:
-    said = f"{rate:#.3g}".rstrip(".") if rate < 999.5 else f"{rate:,.0f}"
     if share is None:
-        return said
-    return f"{said}: {share.median:.2f} of cuBLAS" if share.median >= 0.1 else f"{said}: {share.median:.2g}"
+        return figure(rate)
+    return f"{figure(rate)}: {times(share.median)}" + (" of cuBLAS" if share.median >= 0.1 else "")
 
 
 def _shares(axes: Axes, results: Results, shares: Mapping[str, Mapping[str, Spread]], colours: Theme) -> None:

@@ -55,14 +55,7 @@ __device__ __forceinline__ void store(const float (&total)[128], float* __restri
 #pragma unroll
         for (int q = 0; q < 4; q += 2) {
             const int row = top + 16 * warp + g + q / 2 * 8, column = left + 8 * j + 2 * t;
-            if (row >= m || column >= n) continue;
-            float* to = c + static_cast<long long>(row) * n + column;
-            if (pairs) {
-                *reinterpret_cast<float2*>(to) = make_float2(total[4 * j + q], total[4 * j + q + 1]);
-            } else {
-                to[0] = total[4 * j + q];
-                if (column + 1 < n) to[1] = total[4 * j + q + 1];
-            }
+            store_two(c, m, n, row, column, total[4 * j + q], total[4 * j + q + 1], pairs);
         }
 }
 

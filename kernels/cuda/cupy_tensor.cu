@@ -77,18 +77,6 @@ __device__ __forceinline__ void multiply(float (&total)[4], const float (&a)[2],
     mma_m16n8k8_tf32(total, b, a);
 }
 
-// c(i,j) and c(i,j + 1), where there is such a row, and such columns.
-__device__ __forceinline__ void store(float* c, int m, int n, int i, int j, float x, float y) {
-    if (i >= m) return;
-    float* to = c + static_cast<long long>(i) * n + j;
-    if (VECTOR == 4) {
-        if (j < n) *reinterpret_cast<float2*>(to) = make_float2(x, y);
-    } else {
-        if (j < n) to[0] = x;
-        if (j + 1 < n) to[1] = y;
-    }
-}
-
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 matmul(const float* __restrict__ a, const float* __restrict__ b, float* __restrict__ c, int m, int n, int k,
        long long a_down, long long a_along, long long b_down, long long b_along) {
@@ -103,13 +91,12 @@ matmul(const float* __restrict__ a, const float* __restrict__ b, float* __restri
     B::Copies b_share({b, n, k, B_K_CONTIGUOUS ? b_along : b_down}, left, 0, thread);
     const int tiles = (k + BLOCK_K - 1) / BLOCK_K;
 
-    const auto after = [](int stage) { return stage == (STAGES - 1) * STAGE ? 0 : stage + STAGE; };
     int filling = 0, reading = 0;  // where the stage begins that the next copies go to, and the one in use
     const auto fetch = [&] {  // past the end zeros, which costs less than to ask
         fill_async(stages + filling, a_share);
         fill_async(stages + filling + A::SIZE, b_share);
         commit_copies();
-        filling = after(filling);
+        filling = stage_after<STAGES, STAGE>(filling);
     };
     float total[DOWN][ACROSS][4] = {};
     // a thread's numbers of 8 steps of k: one set in use, one on its way
@@ -137,7 +124,7 @@ matmul(const float* __restrict__ a, const float* __restrict__ b, float* __restri
             } else {  // the next tile is there, and all have left the stage to fill
                 wait_copies<STAGES - 2>();
                 __syncthreads();
-                reading = after(reading);
+                reading = stage_after<STAGES, STAGE>(reading);
                 read(0);
             }
             if (p == 0) fetch();
@@ -157,8 +144,8 @@ matmul(const float* __restrict__ a, const float* __restrict__ b, float* __restri
                 const float(&d)[4] = total[r][s];
                 const int i = top + row + r * A_LINES, j = left + column + s * B_LINES;
                 if (B_FIRST)
-                    store(c, m, n, i + 2 * t + q, j + B::line(g, 0), d[q], d[q + 2]);
+                    store_two(c, m, n, i + 2 * t + q, j + B::line(g, 0), d[q], d[q + 2], VECTOR == 4);
                 else
-                    store(c, m, n, i + A::line(g, q), j + 2 * t, d[2 * q], d[2 * q + 1]);
+                    store_two(c, m, n, i + A::line(g, q), j + 2 * t, d[2 * q], d[2 * q + 1], VECTOR == 4);
             }
 }

@@ -44,7 +44,6 @@ matmul(const float* __restrict__ a, const float* __restrict__ b, float* __restri
         {b, n, k, B_K_CONTIGUOUS ? b_along : b_down}, left, 0, thread);
     const int tiles = (k + BLOCK_K - 1) / BLOCK_K;
 
-    const auto after = [](int stage) { return stage == (STAGES - 1) * STAGE ? 0 : stage + STAGE; };
     int filling = 0, reading = 0;  // where the stage begins that the next copies go to, and the one in use
     // Past the end zeros are fetched and read, which costs less than to ask: without a branch the compiler spreads the copies
     // among the multiplications. Not with slices, whose sums take the place of the stages.
@@ -55,7 +54,7 @@ matmul(const float* __restrict__ a, const float* __restrict__ b, float* __restri
             fill_async(stages + filling + BLOCK_K * A_STRIDE, b_share);
         }
         commit_copies();  // also of none, so that the newest groups are always the same number
-        filling = after(filling);
+        filling = stage_after<STAGES, STAGE>(filling);
     };
     float total[THREAD_M][THREAD_N] = {};
     float a_column[2][THREAD_M], b_row[2][THREAD_N];  // one in use, one on its way
@@ -78,7 +77,7 @@ matmul(const float* __restrict__ a, const float* __restrict__ b, float* __restri
             } else {  // while the last step is multiplied: the next tile is there, and all have left the stage to fill
                 wait_copies<STAGES - 2>();
                 __syncthreads();
-                reading = after(reading);
+                reading = stage_after<STAGES, STAGE>(reading);
                 if (exists(tile + 1)) read(0);
             }
             if (p == 0) fetch(tile + STAGES - 1);  // after a read, which would else wait for all copies to be issued

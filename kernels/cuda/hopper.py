@@ -68,12 +68,8 @@ class InTwoSteps:
         raise NotImplementedError
 
 
-class HopperC(InTwoSteps):
+class HopperC(InTwoSteps, launch.Sized):
     """The product of cupy_hopper.cu and cupy_hopper_tf32.cu."""
-
-    def tile_at(self, m: int, n: int, device: int) -> Tile:
-        """The sizes for a C of (m,n) on the GPU of CuPy's number `device`."""
-        return self.tile or launch.tile_for(self.program, m, n, device)
 
     def multiply(self, a: Any, b: Any, c: Any, k: int) -> None:
         import cupy
@@ -85,12 +81,8 @@ class HopperC(InTwoSteps):
         matmul, _ = _functions(self.program, tile, device)
         maps = (_map(a, tile.block_m, tile.block_k), _map(b, tile.block_n // tile.cluster, tile.block_k))
         arguments = (*maps, c, np.int32(m), np.int32(n), np.int32(k))
-        matmul(
-            tile.resident_grid(m, n, launch.gpu(device).multiprocessors),
-            tile.block,
-            arguments,
-            shared_mem=tile.shared_bytes,
-        )
+        grid = tile.resident_grid(m, n, launch.gpu(device).multiprocessors)
+        matmul(grid, tile.block, arguments, shared_mem=tile.shared_bytes)
 
 
 @functools.cache

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from kernels.ladder import KernelSpec
 
-__all__ = ["GPU", "CudaC", "Layout", "NumbaCuda", "for_program", "gpu", "product", "tile_for"]
+__all__ = ["GPU", "CudaC", "Layout", "NumbaCuda", "Sized", "for_program", "gpu", "product"]
 
 _MOST_BLOCKS_DOWN = 65_535  # of a grid in y; in x there may be 2³¹ - 1
 
@@ -80,10 +80,16 @@ def gpu(device: int) -> GPU:
     )
 
 
-def tile_for(program: Program, m: int, n: int, device: int) -> Tile:
-    """A program's sizes for a C of (m,n) on the GPU of CuPy's number `device`. Raises ValueError where none fits it."""
-    chip = gpu(device)
-    return sizes.choose(program, m, n, chip.name, chip.multiprocessors, chip.shared_bytes)
+class Sized:
+    """A product whose program has sizes. tile: those to use; chosen for each C where it is None."""
+
+    program: Program
+    tile: Tile | None
+
+    def tile_at(self, m: int, n: int, device: int) -> Tile:
+        """The sizes for a C of (m,n) on the GPU of CuPy's number `device`. Raises ValueError where none fits it."""
+        chip = gpu(device)
+        return self.tile or sizes.choose(self.program, m, n, chip.name, chip.multiprocessors, chip.shared_bytes)
 
 
 class Layout(NamedTuple):
@@ -106,15 +112,11 @@ class Layout(NamedTuple):
         return cls(along_a, along_b, aligned)
 
 
-class CudaC:
-    """The product of a CUDA C program. tile: sizes to use; chosen for each product where it is None."""
+class CudaC(Sized):
+    """The product of a CUDA C program."""
 
     def __init__(self, program: Program, tile: Tile | None = None) -> None:
         self.program, self.tile = program, tile
-
-    def tile_at(self, m: int, n: int, device: int) -> Tile:
-        """The sizes for a C of (m,n) on the GPU of CuPy's number `device`."""
-        return self.tile or tile_for(self.program, m, n, device)
 
     def __call__(self, a: Any, b: Any, c: Any) -> None:
         """c (M,N) = a (M,K) · b (K,N), float32 CuPy arrays; a and b in C order or transposed."""

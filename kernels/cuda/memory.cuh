@@ -204,6 +204,24 @@ __device__ __forceinline__ void store_fours(float* c, int m, int n, int top, int
     }
 }
 
+// c(i,j) and c(i,j + 1) of a C of (m,n), as far as they exist; whole: both or none does, and they begin at 8 bytes.
+__device__ __forceinline__ void store_two(float* c, int m, int n, int i, int j, float x, float y, bool whole) {
+    if (i >= m || j >= n) return;
+    float* to = c + static_cast<long long>(i) * n + j;
+    if (whole) {
+        *reinterpret_cast<float2*>(to) = make_float2(x, y);
+    } else {
+        to[0] = x;
+        if (j + 1 < n) to[1] = y;
+    }
+}
+
+// Where the stage begins that follows, in a ring of COUNT stages of SIZE numbers each.
+template <int COUNT, int SIZE>
+__device__ __forceinline__ int stage_after(int stage) {
+    return stage == (COUNT - 1) * SIZE ? 0 : stage + SIZE;
+}
+
 // The tile of C that a block computes, (x, y): blocks that run at the same time stand in a square rather than in a long
 // row of tiles, so that what one fetches is still in L2 when the others ask for it.
 template <int TOGETHER>
